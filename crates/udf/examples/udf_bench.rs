@@ -1,0 +1,138 @@
+//! Measures how fast messages go through a UDF on one core: the recorded Gemini CLI entries as they
+//! are, and entries of about 1 kB. `cargo run --release -p millrace-udf --example udf_bench [SECONDS]`
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use millrace_model::{
+    Cell, CellError, ColumnId, Failure, MessageBatch, MessageLayout, Micros, Offset, RowSink, TopicId,
+    TransformFactory,
+};
+use millrace_udf::{Script, Udf, UdfConfig};
+
+const TRANSFORM: &str = include_str!("../../../examples/gemini/transform.js");
+const ENTRIES: &str = include_str!("../../../testdata/gemini-cli/cloud_logging_entries.jsonl");
+
+/// Takes rows and only counts them, so that the UDF alone is measured.
+#[derive(Default)]
+struct Count {
+    rows: u64,
+    bytes: u64,
+    failures: u64,
+}
+
+impl RowSink for Count {
+    fn column(&self, _: &str) -> Option<ColumnId> {
+        None
+    }
+
+    fn put(&mut self, _: usize, _: ColumnId, _: Cell<'_>) -> Result<(), CellError> {
+        Ok(())
+    }
+
+    fn put_json_row(&mut self, _: usize, row: &str) -> Result<(), CellError> {
+        self.bytes += row.len() as u64;
+        Ok(())
+    }
+
+    fn finish_row(&mut self, _: usize) -> Result<(), CellError> {
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn filtered(&mut self, _: usize) {}
+
+    fn dead_letter(&mut self, _: usize, _: Failure) {
+        self.failures += 1;
+    }
+}
+
+fn batch<'a>(messages: impl Iterator<Item = &'a str>) -> MessageBatch {
+    let mut buffer = BytesMut::new();
+    let ranges: Vec<Range<usize>> = messages
+        .map(|message| {
+            let start = buffer.len();
+            buffer.extend_from_slice(message.as_bytes());
+            start..buffer.len()
+        })
+        .collect();
+    let mut batch = MessageBatch::new(TopicId([0; 16]));
+    let buffer = batch.add_buffer(Bytes::from(buffer));
+    for (offset, data) in (0..).zip(ranges) {
+        let publish_time = Micros(0);
+        let (attributes, ordering_key) = (0..0, 0..0);
+        batch.push(MessageLayout {
+            offset: Offset(offset),
+            publish_time,
+            buffer,
+            data,
+            attributes,
+            ordering_key,
+        });
+    }
+    batch
+}
+
+/// Entries of about 1 kB: recorded ones without the process attributes that make up most of them.
+fn small_entries() -> Vec<String> {
+    let small = |line: &str| -> Option<String> {
+        let mut entry: serde_json::Value = serde_json::from_str(line).ok()?;
+        let payload = entry.get_mut("jsonPayload")?.as_object_mut()?;
+        payload.retain(|key, value| !key.starts_with("process.") && value.to_string().len() < 400);
+        let text = entry.to_string();
+        (800..1300).contains(&text.len()).then_some(text)
+    };
+    ENTRIES.lines().filter_map(small).collect()
+}
+
+/// Runs `engines` transforms side by side for `time` and prints messages per second.
+fn measure(udf: &Arc<Udf>, name: &str, batch: &MessageBatch, engines: usize, time: Duration) {
+    let started = Instant::now();
+    let workers: Vec<_> = (0..engines)
+        .map(|_| {
+            let (udf, batch) = (Arc::clone(udf), batch.clone());
+            std::thread::spawn(move || -> Result<Count, String> {
+                let (mut transform, mut count) = (udf.create()?, Count::default());
+                while started.elapsed() < time {
+                    transform.transform(&batch, 0..batch.len(), &mut count);
+                }
+                Ok(count)
+            })
+        })
+        .collect();
+    let mut total = Count::default();
+    for worker in workers {
+        if let Ok(Ok(count)) = worker.join() {
+            total.rows += count.rows;
+            total.bytes += count.bytes;
+            total.failures += count.failures;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{name}: {engines} engine(s), {} bytes/message in, {:.0} messages/s, {:.1} us/message, {:.1} MB/s out, {} failures",
+        batch.data_bytes() / batch.len(),
+        total.rows as f64 / seconds,
+        seconds * 1e6 * engines as f64 / total.rows as f64,
+        total.bytes as f64 / seconds / 1e6,
+        total.failures,
+    );
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seconds: f64 = std::env::args().nth(1).map_or(Ok(3.0), |text| text.parse())?;
+    let time = Duration::from_secs_f64(seconds);
+    let script = Script { name: "transform.js".to_owned(), source: TRANSFORM.to_owned() };
+    let udf = Arc::new(Udf::load(UdfConfig::new(vec![script], "transform"))?);
+    let recorded = batch(ENTRIES.lines().cycle().take(16_384));
+    let small = small_entries();
+    let small = batch(small.iter().map(String::as_str).cycle().take(16_384));
+    for engines in [1, 2] {
+        measure(&udf, "recorded", &recorded, engines, time);
+        measure(&udf, "about 1 kB", &small, engines, time);
+    }
+    println!("{:?}", udf.stats());
+    Ok(())
+}

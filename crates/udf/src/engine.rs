@@ -1,0 +1,232 @@
+//! One QuickJS engine with the UDF loaded: takes a message's text, gives a [`Verdict`]. It lives and
+//! dies on one thread and shares nothing with any other engine but its [`Pulse`].
+//!
+//! What was measured (`examples/udf_bench.rs`; figures in the crate's README): of a message's time
+//! nearly all is the script's own `JSON.parse` and `JSON.stringify`. The rest is kept small by looking
+//! the function up once, by handing the payload over as it is (QuickJS keeps ASCII as bytes: one copy),
+//! by taking the result with one copy, by leaving the clock to the watch, and by a garbage threshold
+//! out of the way: ordinary values are freed by reference counts at once, the collector is for cycles.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millrace_model::ErrorClass;
+use rquickjs::{Context, Ctx, Function, Persistent, Runtime, String as JsString, Value};
+
+use crate::config::{UdfConfig, UdfError};
+use crate::load;
+use crate::pulse::Pulse;
+use crate::stats::{Counters, add};
+use crate::thrown::Thrown;
+use crate::verdict::Verdict;
+
+/// Most promise jobs run after one message.
+pub(crate) const JOBS_PER_MESSAGE_MAX: usize = 1_000;
+
+/// Text run through an engine between two looks at its heap. A look costs about as much as ten messages.
+const HEAP_CHECK_INTERVAL_BYTES: usize = 1024 * 1024;
+
+/// Messages run through an engine between two looks at its heap.
+const HEAP_CHECK_INTERVAL_MESSAGES: usize = 1024;
+
+/// An engine with the UDF loaded. The fields are in the order in which they must go: values before
+/// their context, the context before its runtime.
+pub(crate) struct Engine {
+    function: Persistent<Function<'static>>,
+    escape: Persistent<Function<'static>>,
+    context: Context,
+    runtime: Runtime,
+    pulse: Arc<Pulse>,
+    counters: Arc<Counters>,
+    /// How often the interrupt handler was asked during this call.
+    polls: Rc<Cell<u64>>,
+    heap_bytes_max: usize,
+    output_bytes_max: usize,
+    /// Heap in use right after loading.
+    loaded_bytes: usize,
+    calls: u64,
+    unchecked_bytes: usize,
+    unchecked_messages: usize,
+}
+
+/// A call's outcome and what it means for the engine.
+pub(crate) struct Called {
+    pub verdict: Verdict,
+    /// The engine must not be used again: it ran out of memory, was stopped half-way or holds jobs
+    /// that have no end. Globals may be half changed.
+    pub broken: bool,
+}
+
+impl Engine {
+    /// Makes an engine and evaluates the scripts. Runs on the thread that will use the engine.
+    ///
+    /// # Errors
+    /// What is wrong with the scripts, or that the machine refused memory.
+    pub fn load(
+        config: &UdfConfig,
+        pulse: &Arc<Pulse>,
+        counters: &Arc<Counters>,
+    ) -> Result<(Self, usize), UdfError> {
+        let refused = |error: rquickjs::Error| UdfError::Engine(error.to_string());
+        let runtime = Runtime::new().map_err(refused)?;
+        runtime.set_memory_limit(config.heap_bytes_max);
+        runtime.set_max_stack_size(config.stack_bytes_max);
+        runtime.set_gc_threshold(config.heap_bytes_max / 4);
+        let polls = Rc::new(Cell::new(0_u64));
+        let (handler_pulse, handler_polls) = (Arc::clone(pulse), Rc::clone(&polls));
+        runtime.set_interrupt_handler(Some(Box::new(move || {
+            handler_polls.set(handler_polls.get() + 1);
+            handler_pulse.is_stopped()
+        })));
+        let context = Context::full(&runtime).map_err(refused)?;
+        let loaded = context.with(|ctx| load::load(&ctx, config, counters));
+        let loaded = loaded.map_err(|error| match error {
+            _ if pulse.is_stopped() => UdfError::LoadTimeout(crate::watch::load_limit(config.time_limit)),
+            error => error,
+        })?;
+        let mut engine = Self {
+            function: loaded.function,
+            escape: loaded.escape,
+            context,
+            runtime,
+            pulse: Arc::clone(pulse),
+            counters: Arc::clone(counters),
+            polls,
+            heap_bytes_max: config.heap_bytes_max,
+            output_bytes_max: config.output_bytes_max,
+            loaded_bytes: 0,
+            calls: 0,
+            unchecked_bytes: 0,
+            unchecked_messages: 0,
+        };
+        engine.loaded_bytes = engine.heap_bytes();
+        Ok((engine, loaded.parameters))
+    }
+
+    /// Whether this is the engine's first message since it was loaded, or there was none yet.
+    pub fn is_fresh(&self) -> bool {
+        self.calls <= 1
+    }
+
+    /// Calls the UDF with one message.
+    pub fn call(&mut self, text: &str) -> Called {
+        self.calls += 1;
+        self.unchecked_messages += 1;
+        self.unchecked_bytes += text.len();
+        self.polls.set(0);
+        let (mut verdict, broken_by_jobs) = self.context.with(|ctx| {
+            let verdict = self.call_in(&ctx, text);
+            (verdict, self.run_jobs(&ctx))
+        });
+        let stopped = self.pulse.is_stopped();
+        if stopped && (broken_by_jobs || matches!(verdict, Verdict::Failed(_))) {
+            verdict = Verdict::failed(ErrorClass::UdfTimeout, "the UDF was stopped at its time limit");
+        }
+        let broken = stopped || broken_by_jobs || verdict.is_memory();
+        Called { verdict, broken }
+    }
+
+    fn call_in(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
+        let called = JsString::from_str(ctx.clone(), text).and_then(|argument| {
+            let function = self.function.clone().restore(ctx)?;
+            function.call::<_, Value<'_>>((argument,))
+        });
+        match called {
+            Ok(value) => self.take_result(ctx, &value),
+            Err(rquickjs::Error::Exception) => self.take_exception(ctx, text),
+            Err(error) => Verdict::failed(ErrorClass::UdfThrew, error.to_string()),
+        }
+    }
+
+    fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>) -> Verdict {
+        if value.is_null() || value.is_undefined() {
+            return Verdict::Filtered;
+        }
+        let Some(string) = value.as_string() else {
+            let type_name = value.type_of().as_str();
+            let message = format!("the UDF returned a value of type {type_name}: it must return a string");
+            return Verdict::failed(ErrorClass::UdfResultType, message);
+        };
+        let text = match string.to_string() {
+            Err(rquickjs::Error::Utf8(_)) => self.escape_surrogates(ctx, string),
+            other => other,
+        };
+        match text {
+            Ok(text) if text.is_empty() => Verdict::Filtered,
+            Ok(text) if text.len() > self.output_bytes_max => {
+                let (length, max) = (text.len(), self.output_bytes_max);
+                Verdict::failed(
+                    ErrorClass::TooLarge,
+                    format!("the UDF returned {length} bytes, more than {max}"),
+                )
+            }
+            Ok(text) => Verdict::Row(text),
+            // Taking a non-ASCII string out needs room on the engine's heap: nothing else fails here.
+            Err(_) => {
+                drop(ctx.catch());
+                Verdict::failed(ErrorClass::UdfMemory, "out of memory while the result was taken out")
+            }
+        }
+    }
+
+    /// The text with each lone surrogate as the escape `\udXXX`: the same JSON, and UTF-8 can hold it.
+    fn escape_surrogates<'js>(&self, ctx: &Ctx<'js>, string: &JsString<'js>) -> rquickjs::Result<String> {
+        let escape = self.escape.clone().restore(ctx)?;
+        escape.call::<_, JsString<'_>>((string.clone(),))?.to_string()
+    }
+
+    fn take_exception(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
+        let thrown = Thrown::catch(ctx);
+        let class = thrown.class();
+        if thrown.is_null && self.null_means_memory(text) {
+            return Verdict::failed(ErrorClass::UdfMemory, "out of memory");
+        }
+        Verdict::failed_at(class, thrown.text(), thrown.stack)
+    }
+
+    /// QuickJS throws null when memory is so short that the error object does not fit. A script can
+    /// throw null too, but hardly after work that could have filled the heap: ten thousand loop rounds
+    /// or calls (one poll of the handler), or a message that is large against the heap.
+    fn null_means_memory(&self, text: &str) -> bool {
+        self.polls.get() > 0 || text.len() > self.heap_bytes_max / 64
+    }
+
+    /// Runs what the message left in the queue of promise jobs; says whether that had no end.
+    fn run_jobs(&self, ctx: &Ctx<'_>) -> bool {
+        for _ in 0..JOBS_PER_MESSAGE_MAX {
+            if !ctx.execute_pending_job() {
+                return false;
+            }
+            if self.pulse.is_stopped() {
+                return true;
+            }
+        }
+        add(&self.counters.job_overflows, 1);
+        true
+    }
+
+    /// Whether scripts have left so much in their globals since they were loaded that the next
+    /// messages would fail for it: three quarters of what there was to use. Scripts may catch an "out
+    /// of memory" and filter the message, which nobody would notice; so the engine goes before that.
+    /// Cheap: most calls look at two counts only.
+    pub fn is_leaking(&mut self) -> bool {
+        let is_due = self.unchecked_bytes >= HEAP_CHECK_INTERVAL_BYTES
+            || self.unchecked_messages >= HEAP_CHECK_INTERVAL_MESSAGES;
+        if !is_due {
+            return false;
+        }
+        self.unchecked_bytes = 0;
+        self.unchecked_messages = 0;
+        let limit = self.loaded_bytes + self.heap_bytes_max.saturating_sub(self.loaded_bytes) / 4 * 3;
+        if self.heap_bytes() <= limit {
+            return false;
+        }
+        self.runtime.run_gc();
+        self.heap_bytes() > limit
+    }
+
+    fn heap_bytes(&self) -> usize {
+        usize::try_from(self.runtime.memory_usage().malloc_size).unwrap_or(0)
+    }
+}

@@ -1,0 +1,143 @@
+//! Gets scripts into an engine: what they find there, in what order they run, and what is said when
+//! they or their function are not right.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rquickjs::context::EvalOptions;
+use rquickjs::{Ctx, Function, Object, Persistent, Value};
+
+use crate::config::{Script, Shape, UdfConfig, UdfError};
+use crate::stats::{Counters, add};
+use crate::thrown::Thrown;
+
+/// Least similarity (Jaro-Winkler, 0 to 1) for a name to be offered in place of a missing one.
+const SIMILARITY_MIN: f64 = 0.7;
+
+/// Escapes lone surrogates in JSON text. Evaluated before the user's scripts and holding on to the
+/// built-ins it needs, so that a script that changes prototypes cannot reach it.
+const ESCAPE: &str = r#"
+(function () {
+    "use strict";
+    var apply = Reflect.apply, codeAt = String.prototype.charCodeAt, cut = String.prototype.slice;
+    var digits = "0123456789abcdef";
+    return function (text) {
+        var out = "", from = 0, length = text.length;
+        for (var i = 0; i < length; i++) {
+            var code = apply(codeAt, text, [i]);
+            if (code < 0xd800 || code > 0xdfff) continue;
+            if (code < 0xdc00 && i + 1 < length) {
+                var next = apply(codeAt, text, [i + 1]);
+                if (next >= 0xdc00 && next <= 0xdfff) { i++; continue; }
+            }
+            out += apply(cut, text, [from, i]) + "\\ud" + digits[(code >> 8) & 15] + digits[(code >> 4) & 15]
+                + digits[code & 15];
+            from = i + 1;
+        }
+        return out + apply(cut, text, [from, length]);
+    };
+})()
+"#;
+
+/// Loaded scripts.
+pub(crate) struct Loaded {
+    pub function: Persistent<Function<'static>>,
+    /// See [`ESCAPE`].
+    pub escape: Persistent<Function<'static>>,
+    /// How many parameters the function declares.
+    pub parameters: usize,
+}
+
+/// Evaluates all scripts in `ctx` and finds the function.
+pub(crate) fn load(ctx: &Ctx<'_>, config: &UdfConfig, counters: &Arc<Counters>) -> Result<Loaded, UdfError> {
+    let escape = prepare(ctx, counters).map_err(|error| {
+        let reason = if error.is_exception() { Thrown::catch(ctx).text() } else { error.to_string() };
+        UdfError::Engine(reason)
+    })?;
+    let built_in = global_functions(ctx);
+    for script in &config.scripts {
+        evaluate(ctx, &script.source, &script.name).map_err(|thrown| script_error(script, &thrown))?;
+    }
+    // A jobs left by top-level code (a promise) is as much part of loading as the code itself.
+    for _ in 0..crate::engine::JOBS_PER_MESSAGE_MAX {
+        if !ctx.execute_pending_job() {
+            break;
+        }
+    }
+    let function = find(ctx, &config.function, &built_in)?;
+    let parameters = function.get::<_, usize>("length").unwrap_or(0);
+    if parameters == 2 && config.shape == Shape::ByParameterCount {
+        return Err(UdfError::MessageTransform(config.function.clone()));
+    }
+    Ok(Loaded {
+        function: Persistent::save(ctx, function),
+        escape: Persistent::save(ctx, escape),
+        parameters,
+    })
+}
+
+/// Adds what a script may expect of its host beyond the language: `console`, and Nashorn's `print`.
+/// They only count. There is nothing else: no modules, files, network, timers or environment.
+fn prepare<'js>(ctx: &Ctx<'js>, counters: &Arc<Counters>) -> rquickjs::Result<Function<'js>> {
+    let counters = Arc::clone(counters);
+    let count = Function::new(ctx.clone(), move || add(&counters.console_calls, 1))?;
+    let console = Object::new(ctx.clone())?;
+    for name in ["assert", "debug", "dir", "error", "group", "groupEnd", "info", "log", "table", "time"] {
+        console.set(name, count.clone())?;
+    }
+    for name in ["timeEnd", "timeLog", "trace", "warn"] {
+        console.set(name, count.clone())?;
+    }
+    ctx.globals().set("console", console)?;
+    ctx.globals().set("print", count)?;
+    ctx.eval(ESCAPE)
+}
+
+/// Evaluates as a script in the global scope, not strict: the template's scripts are written so.
+fn evaluate<'js>(ctx: &Ctx<'js>, source: &str, name: &str) -> Result<Value<'js>, Thrown> {
+    let mut options = EvalOptions::default();
+    options.strict = false;
+    options.filename = Some(name.to_owned());
+    ctx.eval_with_options(source, options).map_err(|error| match error {
+        rquickjs::Error::Exception => Thrown::catch(ctx),
+        other => Thrown { name: String::new(), message: other.to_string(), stack: None, is_null: false },
+    })
+}
+
+fn script_error(script: &Script, thrown: &Thrown) -> UdfError {
+    if thrown.name == "SyntaxError" {
+        let message = thrown.message.clone();
+        return UdfError::Syntax { script: script.name.clone(), line: thrown.line_in(&script.name), message };
+    }
+    UdfError::Load { script: script.name.clone(), message: thrown.text(), stack: thrown.stack.clone() }
+}
+
+/// Looks the name up as a script would, so that `const f = ...` is found as well as `function f`.
+fn find<'js>(ctx: &Ctx<'js>, name: &str, built_in: &BTreeSet<String>) -> Result<Function<'js>, UdfError> {
+    let value = match evaluate(ctx, name, "function name") {
+        Ok(value) if !value.is_undefined() => value,
+        _ => {
+            let own = global_functions(ctx);
+            let nearest = nearest(name, own.difference(built_in));
+            return Err(UdfError::FunctionMissing { function: name.to_owned(), nearest });
+        }
+    };
+    let type_name = value.type_of().as_str().to_owned();
+    value.into_function().ok_or_else(|| UdfError::NotAFunction { function: name.to_owned(), type_name })
+}
+
+fn global_functions(ctx: &Ctx<'_>) -> BTreeSet<String> {
+    let globals = ctx.globals();
+    let names: Vec<String> = globals.keys::<String>().filter_map(Result::ok).collect();
+    names.into_iter().filter(|name| globals.get::<_, Function<'_>>(name.as_str()).is_ok()).collect()
+}
+
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a String>) -> Option<String> {
+    let similarity = |candidate: &String| {
+        let (name, candidate) = (name.to_lowercase(), candidate.to_lowercase());
+        strsim::jaro_winkler(&name, &candidate)
+    };
+    let scored = candidates.map(|candidate| (similarity(candidate), candidate));
+    let best = scored.filter(|(score, _)| *score >= SIMILARITY_MIN).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, candidate)| candidate.clone())
+}
