@@ -1,8 +1,38 @@
 //! The fold over a topic: read, transform, window, commit, and keep the ledger.
 //!
+//! A pipeline's whole state is in its tables: the rows table keeps, in the same atomic step as the
+//! rows, the offset to go on from and a counter for every fate that a message can have
+//! ([`Ledger`]). The dead-letter table is written first and keeps how far it is. After a crash, or a
+//! commit of which nobody knows whether it happened, the tables are asked, and what they say is final.
+//! [`audit`] proves from topic and tables alone that every message is accounted for.
+//!
 //! **Invariant:** this crate knows traits only. It does not know which source it reads, which sink it
 //! writes or what language a UDF is in.
 
+mod audit;
+mod belt;
+mod chunk;
+mod committer;
+mod config;
+mod ledger;
+mod meters;
+mod pipeline;
+mod plan;
+mod reader;
+mod run;
+mod shared;
 mod sink;
+mod status;
+mod trouble;
+mod window;
 
+pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
+pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
+pub use ledger::{
+    COUNTERS, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED, FILTERED, Ledger, LedgerError, LedgerKey,
+    NEXT_OFFSET, READ, Tally, WRITTEN,
+};
+pub use meters::describe_metrics;
+pub use pipeline::Pipeline;
 pub use sink::{Commit, Mark, Sink, SinkError};
+pub use status::{PipelineState, PipelineStatus};

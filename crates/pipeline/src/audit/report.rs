@@ -1,0 +1,109 @@
+//! What an audit found, for people and for programs.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// A word for programs, for instance `rows_missing`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// In which table, topic or mark.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What to do about it.
+    pub repair: String,
+}
+
+/// The fate of every message that the topic ever accepted. In a balanced audit
+/// `accepted == written + filtered + dead_lettered + pending + expired + erased`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Messages that the topic accepted: its end.
+    pub accepted: u64,
+    /// Rows found in the table, each message once.
+    pub written: u64,
+    /// Messages that the UDF left out, by the ledger's count: they leave no trace of their own.
+    pub filtered: u64,
+    /// Dead letters found, each message once, of messages before the rows' position.
+    pub dead_lettered: u64,
+    /// Messages in the topic that are not folded yet.
+    pub pending: u64,
+    /// Of the pending ones, those whose dead letter is committed already: the window that they are in
+    /// was interrupted, and is finished by the next start.
+    pub pending_dead_lettered: u64,
+    /// Messages that retention removed unread, those included that the ledger does not count yet.
+    pub expired: u64,
+    /// Rows and dead letters erased after they were written, by their counts.
+    pub erased: u64,
+    /// Duplicates that the topic refused; they were never accepted.
+    pub duplicate: u64,
+    /// `accepted` minus the sum of the others: 0 when the audit balances; below 0 when there is more
+    /// than was accepted.
+    pub unaccounted: i64,
+}
+
+/// The outcome of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditReport {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The topic's name.
+    pub topic: String,
+    /// The table.
+    pub table: String,
+    /// The table of its dead letters.
+    pub dead_letter_table: String,
+    /// Everything before is folded.
+    pub next_offset: u64,
+    /// Whether nothing is wrong: no finding, and every message accounted for.
+    pub balanced: bool,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// The sums.
+    pub totals: Totals,
+}
+
+impl AuditReport {
+    /// The report as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // A structure of numbers and strings always has a JSON text.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for AuditReport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.balanced { "balanced" } else { "NOT BALANCED" };
+        writeln!(formatter, "audit of pipeline {}: {verdict}", self.pipeline)?;
+        writeln!(
+            formatter,
+            "topic {} -> table {}, dead letters {}, folded up to offset {}",
+            self.topic, self.table, self.dead_letter_table, self.next_offset
+        )?;
+        let totals = &self.totals;
+        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(formatter, "  {name:<16}{value:>16}");
+        line("accepted", &totals.accepted)?;
+        line("= written", &totals.written)?;
+        line("+ filtered", &totals.filtered)?;
+        line("+ dead-lettered", &totals.dead_lettered)?;
+        line("+ pending", &totals.pending)?;
+        line("+ expired", &totals.expired)?;
+        line("+ erased", &totals.erased)?;
+        line("unaccounted", &totals.unaccounted)?;
+        line("duplicates", &totals.duplicate)?;
+        let mut text = String::new();
+        for finding in &self.findings {
+            write!(
+                text,
+                "\n{}: {}\n  where: {}\n  what to do: {}\n",
+                finding.code, finding.what, finding.place, finding.repair
+            )?;
+        }
+        formatter.write_str(&text)
+    }
+}

@@ -1,0 +1,154 @@
+//! Metrics of a pipeline. Every name is described in `docs/metrics.md`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+
+use crate::ledger::Tally;
+use crate::status::PipelineStatus;
+
+const READ: &str = "millrace_messages_read_total";
+const WRITTEN: &str = "millrace_messages_written_total";
+const FILTERED: &str = "millrace_messages_filtered_total";
+const DEAD_LETTERED: &str = "millrace_messages_dead_lettered_total";
+const DUPLICATE: &str = "millrace_messages_duplicate_total";
+const EXPIRED: &str = "millrace_messages_expired_total";
+const WINDOWS: &str = "millrace_windows_total";
+const COMMIT_RETRIES: &str = "millrace_commit_retries_total";
+const READ_RETRIES: &str = "millrace_read_retries_total";
+const COMMIT_SECONDS: &str = "millrace_commit_seconds";
+const TRANSFORM_SECONDS: &str = "millrace_transform_seconds";
+const BACKLOG_BYTES: &str = "millrace_backlog_bytes";
+const BACKLOG_AGE: &str = "millrace_backlog_age_seconds";
+const FRESHNESS: &str = "millrace_freshness_seconds";
+const SYSTEM_LAG: &str = "millrace_system_lag_seconds";
+const UTILISATION: &str = "millrace_worker_utilisation";
+const PENDING: &str = "millrace_pending_messages";
+
+/// The stage and error class of a dead letter that an earlier run put into its table and this run
+/// counted: its reason is in the table only.
+const RECOVERED: &str = "recovered";
+
+/// Tells the metrics recorder what each pipeline metric is. Call once, after the recorder is installed
+/// and before a pipeline starts.
+pub fn describe_metrics() {
+    describe_counter!(READ, "Messages read from the topic and committed, with whatever outcome");
+    describe_counter!(WRITTEN, "Messages committed as rows");
+    describe_counter!(FILTERED, "Messages that the UDF asked to leave out");
+    describe_counter!(DEAD_LETTERED, "Messages in the dead-letter table, by stage and error_class");
+    describe_counter!(DUPLICATE, "Messages that the topic refused as duplicates");
+    describe_counter!(EXPIRED, "Messages that retention removed before they were read");
+    describe_counter!(WINDOWS, "Windows committed");
+    describe_counter!(COMMIT_RETRIES, "Commits that failed and were tried again");
+    describe_counter!(READ_RETRIES, "Reads of the topic that failed and were tried again");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time to commit a window, dead letters included");
+    describe_histogram!(TRANSFORM_SECONDS, Unit::Seconds, "Time to transform one chunk of messages");
+    describe_gauge!(BACKLOG_BYTES, Unit::Bytes, "Payload bytes accepted and not committed");
+    describe_gauge!(BACKLOG_AGE, Unit::Seconds, "Age of the oldest message accepted and not committed");
+    describe_gauge!(FRESHNESS, Unit::Seconds, "Now minus the oldest message accepted and not committed");
+    describe_gauge!(SYSTEM_LAG, Unit::Seconds, "How long the oldest message has been inside the pipeline");
+    describe_gauge!(UTILISATION, "Share of time that workers spend transforming, 0 to 1");
+    describe_gauge!(PENDING, "Messages accepted and not committed");
+}
+
+/// Handles to the metrics of one pipeline.
+pub(crate) struct Meters {
+    pipeline: String,
+    read: Counter,
+    written: Counter,
+    filtered: Counter,
+    duplicate: Counter,
+    expired: Counter,
+    windows: Counter,
+    commit_retries: Counter,
+    read_retries: Counter,
+    commit_seconds: Histogram,
+    transform_seconds: Histogram,
+    backlog_bytes: Gauge,
+    backlog_age: Gauge,
+    freshness: Gauge,
+    system_lag: Gauge,
+    utilisation: Gauge,
+    pending: Gauge,
+}
+
+impl Meters {
+    pub fn new(pipeline: &str) -> Self {
+        let counter = |name: &'static str| counter!(name, "pipeline" => pipeline.to_owned());
+        let gauge = |name: &'static str| gauge!(name, "pipeline" => pipeline.to_owned());
+        let histogram = |name: &'static str| histogram!(name, "pipeline" => pipeline.to_owned());
+        Self {
+            pipeline: pipeline.to_owned(),
+            read: counter(READ),
+            written: counter(WRITTEN),
+            filtered: counter(FILTERED),
+            duplicate: counter(DUPLICATE),
+            expired: counter(EXPIRED),
+            windows: counter(WINDOWS),
+            commit_retries: counter(COMMIT_RETRIES),
+            read_retries: counter(READ_RETRIES),
+            commit_seconds: histogram(COMMIT_SECONDS),
+            transform_seconds: histogram(TRANSFORM_SECONDS),
+            backlog_bytes: gauge(BACKLOG_BYTES),
+            backlog_age: gauge(BACKLOG_AGE),
+            freshness: gauge(FRESHNESS),
+            system_lag: gauge(SYSTEM_LAG),
+            utilisation: gauge(UTILISATION),
+            pending: gauge(PENDING),
+        }
+    }
+
+    /// A window was committed. `kinds` are the new dead letters by stage and class, `duplicates` those
+    /// since the window before.
+    pub fn committed(
+        &self,
+        tally: &Tally,
+        kinds: &BTreeMap<(&'static str, &'static str), u64>,
+        duplicates: u64,
+        took: Duration,
+    ) {
+        self.read.increment(tally.read);
+        self.written.increment(tally.written);
+        self.filtered.increment(tally.filtered);
+        self.expired.increment(tally.expired);
+        self.duplicate.increment(duplicates);
+        self.windows.increment(1);
+        self.commit_seconds.record(took);
+        let known: u64 = kinds.values().sum();
+        let recovered = ((RECOVERED, RECOVERED), tally.dead_lettered.saturating_sub(known));
+        for ((stage, class), count) in kinds.iter().map(|(kind, count)| (*kind, *count)).chain([recovered]) {
+            if count > 0 {
+                let pipeline = self.pipeline.clone();
+                counter!(DEAD_LETTERED, "pipeline" => pipeline, "stage" => stage, "error_class" => class)
+                    .increment(count);
+            }
+        }
+    }
+
+    pub fn commit_retried(&self) {
+        self.commit_retries.increment(1);
+    }
+
+    pub fn read_retried(&self) {
+        self.read_retries.increment(1);
+    }
+
+    pub fn transformed(&self, took: Duration) {
+        self.transform_seconds.record(took);
+    }
+
+    /// Sets the gauges.
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
+    pub fn observe(&self, status: &PipelineStatus) {
+        self.backlog_bytes.set(status.backlog_bytes as f64);
+        self.backlog_age.set(status.backlog_age_seconds);
+        self.freshness.set(status.freshness_seconds);
+        self.system_lag.set(status.system_lag_seconds);
+        self.utilisation.set(status.worker_utilisation);
+        self.pending.set(status.pending_messages as f64);
+    }
+}

@@ -1,0 +1,147 @@
+//! The bodies of a pipeline's threads: thin loops over the parts that do the work.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_model::Offset;
+use millrace_table::TableSpec;
+
+use crate::PipelineConfig;
+use crate::belt::{Belt, Taken};
+use crate::chunk::transform_chunk;
+use crate::committer::Committer;
+use crate::plan::{FillLimits, backoff};
+use crate::reader::Reader;
+use crate::shared::{Request, Shared};
+use crate::trouble::Trouble;
+use crate::window::{Pending, Window};
+
+/// Reads chunks onto the belt until told to end.
+pub(crate) fn read_loop(mut reader: Reader, shared: &Shared, belt: &Belt, config: &PipelineConfig) {
+    let mut failures = 0;
+    while !shared.state().is_over() {
+        shared.tick();
+        let target = match shared.request() {
+            Request::Stop => return belt.close(true),
+            Request::Drain(to) if reader.position() >= to => return belt.close(false),
+            Request::Drain(to) => Some(to),
+            Request::Run => None,
+        };
+        if !belt.wait_room(config.idle_wait) {
+            continue;
+        }
+        match reader.next(target, &shared.version()) {
+            Ok(Some(chunk)) => {
+                if std::mem::take(&mut failures) > 0 {
+                    shared.recovered();
+                }
+                shared.chunk_read(chunk.end, chunk.read_at);
+                belt.put(chunk);
+            }
+            Ok(None) => reader.wait(config.idle_wait, config.chunk_linger),
+            Err(Trouble::Retry(reason)) => {
+                failures += 1;
+                shared.meters.read_retried();
+                shared.retry("read", &reason);
+                shared.pause(backoff(failures, config.retry_delay_min, config.retry_delay_max));
+            }
+            Err(Trouble::Broken(reason)) => {
+                // What was read before is sound: it is committed first.
+                shared.fail_later(reason);
+                return belt.close(false);
+            }
+        }
+    }
+    belt.abort();
+}
+
+/// Transforms chunks until none come any more.
+pub(crate) fn work_loop(shared: &Shared, belt: &Belt, spec: &Arc<TableSpec>) {
+    let mut own = None;
+    while let Some((number, chunk)) = belt.take_work() {
+        let version = Arc::clone(&chunk.version);
+        let started = Instant::now();
+        let transform = match own.take() {
+            Some((held, transform)) if held == version.number => Ok(transform),
+            _ => version.take(),
+        };
+        let transformed = transform.and_then(|mut transform| {
+            let transformed = transform_chunk(&mut transform, spec, chunk)?;
+            own = Some((version.number, transform));
+            Ok(transformed)
+        });
+        shared.worked(started.elapsed());
+        match transformed {
+            Ok(transformed) => belt.put_done(number, transformed),
+            Err(reason) => {
+                shared.fail(reason);
+                return belt.abort();
+            }
+        }
+    }
+}
+
+/// Gathers windows and commits them until none come any more.
+pub(crate) fn commit_loop(mut committer: Committer, shared: &Shared, belt: &Belt, config: &PipelineConfig) {
+    let limits = FillLimits { window: config.window, built_bytes_max: config.built_bytes_max };
+    while let Some(window) = gather(belt, &limits) {
+        let pending = Pending::new(window, config.duplicates.count());
+        if !commit(&mut committer, pending, shared, config) {
+            belt.abort();
+            break;
+        }
+    }
+    shared.end();
+}
+
+/// The next window: closed by its limits or by age. While the commit before it took long, it has aged
+/// on the belt, so it takes everything that is ready and grows up to its limits.
+fn gather(belt: &Belt, limits: &FillLimits) -> Option<Window> {
+    let Taken::Chunk(first) = belt.take_done(None, |_| true) else { return None };
+    let mut window = Window::open(*first);
+    while !window.is_closed(limits) {
+        let deadline = window.opened_at.checked_add(limits.window.age_max).filter(|_| !window.replayed);
+        match belt.take_done(deadline, |next| window.admits(next, limits)) {
+            Taken::Chunk(next) => window.push(*next),
+            Taken::Refused | Taken::TimedOut | Taken::End => break,
+        }
+    }
+    Some(window)
+}
+
+/// Commits a window, however many tries it takes; false when the pipeline ends here.
+fn commit(committer: &mut Committer, mut pending: Pending, shared: &Shared, config: &PipelineConfig) -> bool {
+    let before = committer.ledger();
+    let mut failures = 0;
+    loop {
+        let started = Instant::now();
+        match committer.attempt(&mut pending) {
+            Ok(()) => {
+                let (after, took) = (committer.ledger(), started.elapsed());
+                let duplicates = after.duplicate - before.duplicate;
+                shared.meters.committed(&pending.window.tally(), &pending.kinds, duplicates, took);
+                shared.committed(after, took);
+                hold(shared, after.next_offset);
+                return true;
+            }
+            Err(Trouble::Retry(reason)) => {
+                failures += 1;
+                shared.meters.commit_retried();
+                shared.retry("commit", &reason);
+                let delay: Duration = backoff(failures, config.retry_delay_min, config.retry_delay_max);
+                if !shared.pause(delay) {
+                    return false;
+                }
+            }
+            Err(Trouble::Broken(reason)) => {
+                shared.fail(reason);
+                return false;
+            }
+        }
+    }
+}
+
+/// Tells the topic what must not be removed.
+pub(crate) fn hold(shared: &Shared, folded: Offset) {
+    shared.source.hold(&shared.identity.pipeline, folded);
+}
