@@ -4,9 +4,16 @@
 //! **Invariant:** this crate knows files and syncs, never what is in them. The log and the lake do all
 //! their writing through it, so that both can be tested against power loss.
 
+mod atomic;
+pub mod sim;
+mod std_disk;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+pub use atomic::{TEMPORARY_SUFFIX, publish, write_atomically};
+pub use std_disk::StdDisk;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +40,7 @@ pub struct Entry {
 }
 
 /// An open file. Reads and writes name their position, so one handle serves many threads.
+#[expect(clippy::len_without_is_empty, reason = "a file's length is asked of the system and can fail")]
 pub trait DiskFile: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `position`; fewer only at the end of the file.
     ///
