@@ -1,0 +1,36 @@
+# `make run` shows what Millrace does; the rest is for those who change it. CONTRIBUTING.md says more.
+
+# Outside the checkout, so that a fresh clone on the same machine builds quickly.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/millrace/target
+VENV := $(CARGO_TARGET_DIR)/venv
+
+# Everything is built with one profile and one set of features, so that nothing is built twice.
+XTASK := $(CARGO_TARGET_DIR)/release/xtask
+MILLRACE := $(CARGO_TARGET_DIR)/release/millrace
+
+.PHONY: build run test lint bench
+
+build:
+	cargo build --release --workspace --bins
+
+# Start on defaults, send recorded Gemini CLI sessions, print views and audit, stay up.
+run: build
+	@$(XTASK) demo --binary $(MILLRACE)
+
+# Unit, property, simulation and end-to-end tests, then the real binary: killed at random moments, and
+# its tables read by somebody else's reader.
+test: build
+	scripts/setup.sh $(VENV)
+	cargo test --release --workspace
+	$(XTASK) crash --rounds 20 --seed 1 --binary $(MILLRACE)
+	$(XTASK) readers --python $(VENV)/bin/python --binary $(MILLRACE)
+
+lint: build
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	$(XTASK) deps
+	$(XTASK) tidy
+
+# Writes docs/benchmarks.md. One part of it: make bench ARGS="--quick e2e"
+bench: build
+	$(XTASK) bench --binary $(MILLRACE) $(ARGS)

@@ -1,0 +1,127 @@
+//! `cargo xtask bench`: the real binary, measured on its real ports, with the load generator on the
+//! same cores. Every figure that counts rows checks that they are all there.
+
+mod bodies;
+mod end_to_end;
+mod generator;
+mod latency;
+mod load;
+mod log_append;
+mod report;
+mod startup;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::machine::Machine;
+use crate::server::Launch;
+use crate::workspace;
+use report::{Figure, Floor};
+
+/// All benchmarks, in the order they run.
+const NAMES: [&str; 7] = ["log", "startup", "e2e", "recorded", "load", "latency-1k", "latency-10k"];
+
+/// What `cargo xtask bench` takes.
+#[derive(clap::Args)]
+pub struct BenchArguments {
+    /// Which to run: log, startup, e2e, recorded, load, latency-1k, latency-10k [default: all]
+    names: Vec<String>,
+    /// A tenth of the load, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// The binary to measure instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Writes machine and figures as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Where temporary data directories go: choose the disk to measure
+    #[arg(long)]
+    directory: Option<PathBuf>,
+}
+
+/// How much is sent, and for how long.
+struct Size {
+    records: u64,
+    recorded: u64,
+    latency: Duration,
+    append: Duration,
+}
+
+const FULL: Size = Size {
+    records: 1_000_000,
+    recorded: 100_000,
+    latency: Duration::from_secs(40),
+    append: Duration::from_secs(5),
+};
+const QUICK: Size = Size {
+    records: 100_000,
+    recorded: 10_000,
+    latency: Duration::from_secs(10),
+    append: Duration::from_secs(1),
+};
+
+/// Runs the benchmarks.
+pub fn run(arguments: &BenchArguments) -> Result<()> {
+    if let Some(unknown) = arguments.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("no benchmark {unknown}; there are {}", NAMES.join(", "));
+    }
+    let binary = workspace::binary(arguments.binary.as_deref())?;
+    let parent = arguments.directory.clone().unwrap_or_else(std::env::temp_dir);
+    let machine = Machine::probe(&parent)?;
+    println!("{}", machine.describe());
+    let mut figures = Vec::new();
+    for name in NAMES {
+        if arguments.names.is_empty() || arguments.names.iter().any(|wanted| wanted == name) {
+            let directory = tempfile::Builder::new().prefix("millrace-bench-").tempdir_in(&parent)?;
+            let launch = Launch::inside(directory.path(), binary.clone())?;
+            let size = if arguments.quick { &QUICK } else { &FULL };
+            let found = run_one(name, &launch, directory.path(), size);
+            let found = found.with_context(|| keep_log(name, &launch))?;
+            print!("{}", report::markdown(&found));
+            figures.extend(found);
+        }
+    }
+    if let Some(path) = &arguments.json {
+        report::write_json(path, &machine, &figures)?;
+    }
+    if arguments.names.is_empty() && !arguments.quick {
+        report::write_page(&workspace::root().join("docs/benchmarks.md"), &machine, "make bench", &figures)?;
+    }
+    Ok(())
+}
+
+/// Sends ~1 kB records as fast as the server takes them; gives how many.
+pub fn send_kilobyte_records(launch: &Launch, records: u64) -> Result<u64> {
+    let bodies = [bodies::synthetic(bodies::BATCH_RECORDS)?];
+    Ok(generator::send(&launch.grpc_url(), &bodies, records)?.records)
+}
+
+fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result<Vec<Figure>> {
+    match name {
+        "log" => log_append::measure(directory, size.append),
+        "startup" => startup::measure(launch, "empty"),
+        "e2e" => {
+            let mut figures = end_to_end::kilobyte_records(launch, size.records)?;
+            figures.extend(startup::measure(launch, "with the rows of e2e")?);
+            Ok(figures)
+        }
+        "recorded" => end_to_end::recorded_records(launch, size.recorded),
+        "load" => load::measure(launch, directory, size.records / 2),
+        "latency-1k" => latency::measure("latency-1k", launch, 1_000, size.latency, None),
+        _ => {
+            let floor = Some(Floor::AtMost(3.0));
+            latency::measure("latency-10k", launch, 10_000, size.latency, floor)
+        }
+    }
+}
+
+/// The last lines of the server's log, for the error.
+fn keep_log(name: &str, launch: &Launch) -> String {
+    let log = launch.log_file.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
+    let log = log.unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    format!("{name} failed; the server said last:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+}

@@ -1,0 +1,160 @@
+//! `cargo xtask crash`: the conservation oracle on the real binary.
+//!
+//! Producers send records with ids over the real ports, lose replies and retry; the server is killed
+//! with -9 at random moments and started again, with its script changed in between. In a fault-free
+//! end every acknowledged id must be in the table, or among the dead letters when it is of a kind that
+//! throws, exactly as often as it was sent and with its exact payload; the audit must balance; and
+//! enough must have happened for that to mean something.
+
+mod oracle;
+mod plan;
+mod producer;
+mod request;
+mod rounds;
+mod setup;
+mod summary;
+mod transport;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+
+use crate::server::Launch;
+use crate::workspace;
+use oracle::{Oracle, Verdict};
+use producer::{Counts, Shared};
+use request::Epoch;
+use rounds::Killed;
+use summary::Summary;
+
+/// Producers: two of each transport would be 12; six keep two cores busy.
+const PRODUCERS: usize = 6;
+/// Everything accepted must be committed this long after the last fault.
+const FOLD_LIMIT: Duration = Duration::from_secs(120);
+
+/// What `cargo xtask crash` takes.
+#[derive(clap::Args)]
+pub struct CrashArguments {
+    /// Rounds: each starts the server and ends it, most of them with kill -9
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// Decides every choice; timings are real
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The binary to test instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Writes the summary as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Keeps the run's directory (a failed run always does)
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the test.
+pub fn run(arguments: &CrashArguments) -> Result<()> {
+    let binary = workspace::binary(arguments.binary.as_deref())?;
+    let directory = tempfile::Builder::new().prefix("millrace-crash-").tempdir()?;
+    let started = Instant::now();
+    let outcome = run_in(directory.path(), binary, arguments);
+    if arguments.keep || outcome.is_err() {
+        println!("kept {}", directory.keep().display());
+    }
+    let mut summary = outcome?;
+    summary.elapsed_seconds = started.elapsed().as_secs_f64();
+    println!("{summary}");
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_vec_pretty(&summary)?;
+        millrace_disk::write_atomically(&millrace_disk::StdDisk, path, &text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    summary.judge()
+}
+
+fn run_in(directory: &std::path::Path, binary: PathBuf, arguments: &CrashArguments) -> Result<Summary> {
+    let launch = setup::prepare(directory, binary)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let shared = Shared {
+        oracle: Oracle::new(arguments.seed),
+        epoch: Epoch(now.as_micros() as u64),
+        finishing: AtomicBool::new(false),
+        aborted: AtomicBool::new(false),
+        in_flight: AtomicU64::new(0),
+        counts: Counts::default(),
+        refusals: Mutex::new(Vec::new()),
+    };
+    std::thread::scope(|scope| {
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|number| {
+                scope.spawn({
+                    let (launch, shared) = (&launch, &shared);
+                    move || producer::run(number, arguments.seed, launch, shared)
+                })
+            })
+            .collect();
+        let all_joined = || -> Result<()> {
+            for producer in producers {
+                match producer.join() {
+                    Ok(outcome) => outcome?,
+                    Err(_) => bail!("a producer panicked"),
+                }
+            }
+            Ok(())
+        };
+        let outcome = faults_then_peace(directory, &launch, &shared, arguments, all_joined);
+        shared.aborted.store(true, Relaxed);
+        outcome
+    })
+}
+
+fn faults_then_peace(
+    directory: &std::path::Path,
+    launch: &Launch,
+    shared: &Shared,
+    arguments: &CrashArguments,
+    join_producers: impl FnOnce() -> Result<()>,
+) -> Result<Summary> {
+    let plan = plan::rounds(arguments.seed, arguments.rounds);
+    let killed = rounds::run_all(&plan, directory, launch, shared)?;
+
+    let mut server = launch.start_ready().context("the server did not come back after the last fault")?;
+    shared.finishing.store(true, Relaxed);
+    join_producers()?;
+    let progress = server.api().wait_folded(FOLD_LIMIT)?;
+    verify::audit(launch).context("with the server running")?;
+    let mut verdict = verify::tables(server.api(), &shared.oracle, progress.end)?;
+    server.stop()?;
+    verify::audit(launch).context("after the server has stopped")?;
+    for refusal in shared.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+        verdict.fault(format!("a request was refused: {refusal}"));
+    }
+    Ok(summarise(arguments, shared, killed, verdict, progress.duplicates))
+}
+
+fn summarise(
+    arguments: &CrashArguments,
+    shared: &Shared,
+    killed: Killed,
+    verdict: Verdict,
+    duplicates: u64,
+) -> Summary {
+    let counts = &shared.counts;
+    Summary {
+        seed: arguments.seed,
+        rounds: arguments.rounds as u64,
+        killed,
+        verdict,
+        acked_requests: counts.acked_requests.load(Relaxed),
+        lost_replies: counts.lost_replies.load(Relaxed),
+        put_off: counts.put_off.load(Relaxed),
+        retries: counts.retries.load(Relaxed),
+        abandoned: counts.abandoned.load(Relaxed),
+        duplicates_refused: duplicates,
+        elapsed_seconds: 0.0,
+    }
+}

@@ -1,0 +1,77 @@
+//! What happens in each round, decided by the seed alone.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+/// How a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// kill -9 so long after the server was ready, while producers send.
+    KillBusy(Duration),
+    /// kill -9 so long after the process was started, ready or not.
+    KillStarting(Duration),
+    /// The server is down; kill -9 of `millrace load` so long after its start, perhaps once more, then a
+    /// load that may finish.
+    KillLoading(Duration, Option<Duration>),
+    /// SIGTERM so long after the server was ready: the clean stop must hold as well.
+    Stop(Duration),
+}
+
+/// One round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// How it ends.
+    pub action: Action,
+    /// Whether the script is replaced before the start.
+    pub new_script: bool,
+    /// Whether the audit must balance while nothing runs afterwards.
+    pub audit_after: bool,
+}
+
+/// The rounds of a run. Kinds come in fixed shares and random order, so that short runs have them all.
+pub fn rounds(seed: u64, count: usize) -> Vec<Round> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut rounds: Vec<Round> = (0..count)
+        .map(|index| Round {
+            action: action(&mut random, index),
+            new_script: random.random_bool(0.4),
+            audit_after: random.random_bool(0.3),
+        })
+        .collect();
+    rounds.shuffle(&mut random);
+    rounds
+}
+
+fn action(random: &mut StdRng, index: usize) -> Action {
+    let mut millis = |range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
+    match index % 10 {
+        0..6 => Action::KillBusy(millis(50..1_800)),
+        6 | 7 => Action::KillStarting(millis(0..500)),
+        8 => {
+            let first = millis(20..700);
+            let second = millis(20..700);
+            Action::KillLoading(first, (second.as_millis() % 2 == 0).then_some(second))
+        }
+        _ => Action::Stop(millis(100..1_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_fixes_the_plan_and_a_short_run_has_every_kind() {
+        assert_eq!(rounds(1, 20), rounds(1, 20));
+        assert_ne!(rounds(1, 20), rounds(2, 20));
+        let plan = rounds(1, 20);
+        let count = |is: fn(&Action) -> bool| plan.iter().filter(|round| is(&round.action)).count();
+        assert_eq!(count(|action| matches!(action, Action::KillBusy(_))), 12);
+        assert_eq!(count(|action| matches!(action, Action::KillStarting(_))), 4);
+        assert_eq!(count(|action| matches!(action, Action::KillLoading(..))), 2);
+        assert_eq!(count(|action| matches!(action, Action::Stop(_))), 2);
+    }
+}

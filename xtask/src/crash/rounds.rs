@@ -1,0 +1,143 @@
+//! The faults: starts, kills and stops, one round after the other.
+
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::plan::{Action, Round};
+use super::producer::Shared;
+use super::setup::{self, TABLE_DIRECTORY};
+use super::verify;
+use crate::server::Launch;
+use crate::wait;
+
+/// Records in one file to load.
+const LOAD_RECORDS: u64 = 1_500;
+/// How long a load may take that is left to finish.
+const LOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the rounds did.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Killed {
+    /// Kills of a ready server.
+    pub while_serving: u64,
+    /// Those of them at a moment when requests were in flight or messages pending.
+    pub while_busy: u64,
+    /// Kills of a server that was still starting.
+    pub while_starting: u64,
+    /// Kills of a load before it had finished.
+    pub while_loading: u64,
+    /// Clean stops.
+    pub stops: u64,
+    /// Times the script was replaced.
+    pub script_changes: u64,
+    /// Audits that balanced while nothing ran.
+    pub audits: u64,
+    /// Compactions seen in the table's log.
+    pub compactions: u64,
+    /// Slowest start until ready after a kill, in milliseconds.
+    pub slowest_start_ms: u64,
+    #[serde(skip)]
+    next_version: u64,
+}
+
+impl Killed {
+    /// All kills.
+    pub fn total(&self) -> u64 {
+        self.while_serving + self.while_starting + self.while_loading
+    }
+}
+
+/// Runs the rounds of a plan.
+pub fn run_all(plan: &[Round], directory: &Path, launch: &Launch, shared: &Shared) -> Result<Killed> {
+    let mut killed = Killed::default();
+    for (number, round) in plan.iter().enumerate() {
+        if round.new_script {
+            killed.script_changes += 1;
+            setup::put_script(directory, killed.script_changes as u32)?;
+        }
+        run_one(round, number, directory, launch, shared, &mut killed)
+            .with_context(|| format!("round {number}: {round:?}"))?;
+        if round.audit_after && launch.data_dir.join(TABLE_DIRECTORY).exists() {
+            verify::audit(launch).with_context(|| format!("after round {number}: {round:?}"))?;
+            killed.audits += 1;
+        }
+        let table = launch.data_dir.join(TABLE_DIRECTORY);
+        let (compactions, next) = verify::compactions_since(&table, killed.next_version);
+        killed.compactions += compactions;
+        killed.next_version = next;
+    }
+    Ok(killed)
+}
+
+fn run_one(
+    round: &Round,
+    number: usize,
+    directory: &Path,
+    launch: &Launch,
+    shared: &Shared,
+    killed: &mut Killed,
+) -> Result<()> {
+    match round.action {
+        Action::KillBusy(after) => {
+            let mut server = launch.start()?;
+            let ready = server.wait_ready()?;
+            killed.slowest_start_ms = killed.slowest_start_ms.max(ready.as_millis() as u64);
+            wait::pause(after);
+            let in_flight = shared.in_flight.load(Relaxed);
+            if !server.kill()? {
+                bail!("the server ended by itself");
+            }
+            killed.while_serving += 1;
+            killed.while_busy += u64::from(in_flight > 0);
+        }
+        Action::KillStarting(after) => {
+            let mut server = launch.start()?;
+            wait::pause(after);
+            let was_ready = server.api().ready();
+            if !server.kill()? {
+                bail!("the server ended by itself");
+            }
+            killed.while_starting += u64::from(!was_ready);
+            killed.while_serving += u64::from(was_ready);
+        }
+        Action::KillLoading(first, second) => {
+            load(number, directory, launch, shared, killed, &[Some(first), second])?;
+        }
+        Action::Stop(after) => {
+            let mut server = launch.start_ready()?;
+            wait::pause(after);
+            server.stop()?;
+            killed.stops += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Loads a file, killed on the way as often as asked, then to the end: only that makes obligations.
+fn load(
+    number: usize,
+    directory: &Path,
+    launch: &Launch,
+    shared: &Shared,
+    killed: &mut Killed,
+    kills: &[Option<Duration>],
+) -> Result<()> {
+    let ids = shared.oracle.issue(LOAD_RECORDS);
+    let path = directory.join(format!("load-{number}.ndjson"));
+    setup::put_load_file(&path, &shared.oracle, ids.clone(), shared.epoch)?;
+    let file = path.to_str().context("the temporary directory's name is not UTF-8")?;
+    for after in kills.iter().flatten() {
+        let mut load = launch.spawn(&["load", file])?;
+        wait::pause(*after);
+        killed.while_loading += u64::from(load.kill()?);
+    }
+    let status = launch.spawn(&["load", file])?.wait_for_end(LOAD_LIMIT)?;
+    if !status.success() {
+        bail!("millrace load ended with {status}");
+    }
+    shared.oracle.acknowledge(ids);
+    Ok(())
+}
