@@ -1,1 +1,68 @@
-fn main() {}
+//! The `millrace` program: the command line, and the wiring of the crates that do the work.
+//!
+//! **Invariant:** no algorithm lives here. This crate reads the configuration, opens the parts, hands
+//! them to each other and prints what they say.
+
+mod auth;
+mod cli;
+mod client;
+mod command;
+mod config;
+mod data_dir;
+mod node;
+mod output;
+mod plan;
+mod reader;
+mod settings;
+mod tables;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser as _;
+use cli::{Cli, Command};
+use tracing_subscriber::EnvFilter;
+
+/// Returns freed memory to the system sooner than the C library's allocator, and is faster under the
+/// many small allocations of decoding; an idle server must be small.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if matches!(cli.command, Command::Run) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    if matches!(cli.command, Command::UdfChild) {
+        millrace_udf::run_child(std::io::stdin().lock(), std::io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = config::load(cli.common.config.as_deref(), cli.common.data_dir.as_deref())?;
+    let offset = cli.common.port_offset;
+    match cli.command {
+        Command::Run => command::run::run(&config, offset)?,
+        Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
+        Command::Query { sql, file, format } => command::query::query(&config, sql, file.as_deref(), format)?,
+        Command::Audit { format } => return command::audit::audit(&config, format),
+        Command::Deadletter { command } => command::deadletter::deadletter(&config, &command)?,
+        Command::Log { command } => return command::log::log(&config, &command),
+        Command::Views { command } => command::views::views(&config, &command)?,
+        Command::Status { format } => command::status::status(&config, offset, format)?,
+        Command::Check => command::check::check(&config)?,
+        Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
+        Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
+        Command::UdfChild => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

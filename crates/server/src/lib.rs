@@ -1,1 +1,17 @@
-//! millrace-server.
+//! The HTTP API, metrics, and what every port of ours shares: connection limits and the guard against
+//! web pages and strangers.
+//!
+//! **Invariant:** this crate knows HTTP and JSON, not storage formats. What there is to report comes
+//! through [`Facts`]; what there is to query, through the SQL engine.
+
+mod api;
+mod guard;
+mod listen;
+mod prometheus;
+mod status;
+
+pub use api::{ApiState, Facts, router};
+pub use guard::{Guard, GuardError, guarded};
+pub use listen::{ConnectionLimits, serve};
+pub use prometheus::{Recorder, RecorderError};
+pub use status::{PipelineStatus, Status, TableStatus, TopicStatus};

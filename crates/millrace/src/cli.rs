@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// The configuration file; without one, defaults.
+    #[arg(long, global = true, env = "MILLRACE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept (default: ./millrace-data).
+    #[arg(long, global = true, env = "MILLRACE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Added to every port, so that several instances run side by side.
+    #[arg(long, global = true, default_value_t = 0)]
+    pub port_offset: u16,
+}
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Csv,
+    Ndjson,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything: ingest, pipelines, tables, the HTTP API.
+    Run,
+    /// Load files of LogEntry lines or OTLP JSON bodies through the same pipeline, each line once ever.
+    Load {
+        /// Files, `.gz` or not; `-` is standard input.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The topic to load into (default: gemini-telemetry-logs).
+        #[arg(long)]
+        topic: Option<String>,
+    },
+    /// Run one GoogleSQL query.
+    Query {
+        /// The query; without it and without --file, standard input is read.
+        sql: Option<String>,
+        /// A file with the query.
+        #[arg(long, conflicts_with = "sql")]
+        file: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Rebuild the ledger from the log and the tables alone, and fail when it does not balance.
+    Audit {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Look at dead letters.
+    Deadletter {
+        #[command(subcommand)]
+        command: DeadLetter,
+    },
+    /// Look at the log's files.
+    Log {
+        #[command(subcommand)]
+        command: Log,
+    },
+    /// Show the views.
+    Views {
+        #[command(subcommand)]
+        command: Views,
+    },
+    /// Show what the running server does.
+    Status {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Check a configuration, its scripts, schemas and filters.
+    Check,
+    /// Send recorded OTLP bodies to an OTLP/HTTP endpoint, as a client would.
+    Send {
+        /// Files (.pb, .json, .wire.bin with its index.jsonl) or folders of them.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where to (default: the OTLP/HTTP port of this configuration).
+        #[arg(long)]
+        endpoint: Option<String>,
+    },
+    /// Point a telemetry producer here.
+    Connect {
+        #[command(subcommand)]
+        command: Connect,
+    },
+    /// Run UDF messages from standard input: the killable last resort of a running server.
+    #[command(hide = true)]
+    UdfChild,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetter {
+    /// The newest dead letters, or how many there are of each class.
+    List {
+        /// One line for each table, stage, class and message.
+        #[arg(long)]
+        group: bool,
+        /// At most so many lines.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// One dead letter, whole.
+    Show {
+        /// The message id, as listed.
+        message_id: String,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Read every byte, check every checksum, and say what can be saved. Changes nothing.
+    Verify {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Topics, their offsets and sizes.
+    Stats {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Views {
+    /// Their names.
+    List {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// The SQL of one.
+    Show { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Connect {
+    /// Write the telemetry settings of the Gemini CLI.
+    Gemini {
+        /// The settings file (default: ~/.gemini/settings.json).
+        #[arg(long)]
+        settings: Option<PathBuf>,
+        /// Show what would be written, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Let prompts and answers be sent too (`telemetry.logPrompts`); off unless asked for.
+        #[arg(long)]
+        log_prompts: bool,
+    },
+}

@@ -1,0 +1,13 @@
+//! One file for each command.
+
+pub mod audit;
+pub mod check;
+pub mod connect;
+pub mod deadletter;
+pub mod load;
+pub mod log;
+pub mod query;
+pub mod run;
+pub mod send;
+pub mod status;
+pub mod views;

@@ -1,0 +1,180 @@
+//! `millrace run`: everything, until SIGTERM or SIGINT.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use millrace_ingest::Ingest;
+use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarded, serve};
+use millrace_sql::Engine;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::data_dir::{DataDir, ServerAddress};
+use crate::node::Node;
+use crate::{auth, plan, settings};
+
+/// Time between rounds of retention and histogram upkeep.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Runs the server until it is told to stop; what was accepted by then is folded before it returns.
+///
+/// # Errors
+/// When it cannot start: the message names the port, file or setting.
+pub fn run(config: &Config, port_offset: u16) -> Result<()> {
+    let recorder = Recorder::install()?;
+    millrace_pipeline::describe_metrics();
+    let plans = plan::plan(config)?;
+    let token = auth::token(config)?;
+    let guard = Guard::new(config.server.bind, token.as_deref())?;
+    let data = DataDir::new(&config.data_dir);
+    let _lock = data.lock()?;
+
+    // Queries run on threads of their own, so that no query keeps ingest waiting for one.
+    let ingest_runtime = runtime("ingest")?;
+    let query_runtime = runtime("query")?;
+    let ports = ingest_runtime.block_on(Ports::bind(config, port_offset))?;
+
+    let node = Arc::new(Node::start(config, &data, plans, ingest_runtime.handle())?);
+    let ingest = Ingest::new(settings::ingest(config, &data)?, Arc::clone(node.log()))?;
+    let engine = Arc::new(Engine::new(settings::engine(config), Arc::clone(node.tables()) as _)?);
+    let api = ApiState { facts: Arc::clone(&node) as _, engine, recorder: recorder.clone() };
+    data.announce(&ServerAddress { pid: std::process::id(), http: format!("http://{}", ports.http_address) })?;
+
+    let (close, closing) = watch::channel(false);
+    let limits = connection_limits(config);
+    let otlp_grpc = guarded(ingest.grpc_routes().into_axum_router(), guard.clone());
+    let otlp_http = guarded(ingest.http_router(), guard.clone());
+    let http = guarded(millrace_server::router(api).merge(ingest.load_router()), guard);
+    let listeners = [
+        ingest_runtime.spawn(listen(ports.otlp_grpc, otlp_grpc, limits, closing.clone())),
+        ingest_runtime.spawn(listen(ports.otlp_http, otlp_http, limits, closing.clone())),
+        query_runtime.spawn(listen(ports.http, http, limits, closing.clone())),
+    ];
+    let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
+    report_start(&node, &ports.http_address);
+
+    ingest_runtime.block_on(told_to_stop())?;
+    tracing::info!("stopping: no new requests, then the rest of the log is folded");
+    close.send_replace(true);
+    ingest_runtime.block_on(async {
+        for listener in listeners {
+            let _ = listener.await;
+        }
+        let _ = upkeep.await;
+    });
+    node.drain();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn runtime(name: &'static str) -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name(name)
+        .build()
+        .with_context(|| format!("cannot start the {name} threads"))
+}
+
+/// The bound ports. Bound before anything is opened: a port in use must not cost a recovery first.
+struct Ports {
+    otlp_grpc: TcpListener,
+    otlp_http: TcpListener,
+    http: TcpListener,
+    http_address: SocketAddr,
+}
+
+impl Ports {
+    async fn bind(config: &Config, port_offset: u16) -> Result<Self> {
+        let server = &config.server;
+        let http = bind(config, "server.http_port", server.http_port, port_offset).await?;
+        Ok(Self {
+            otlp_grpc: bind(config, "server.otlp_grpc_port", server.otlp_grpc_port, port_offset).await?,
+            otlp_http: bind(config, "server.otlp_http_port", server.otlp_http_port, port_offset).await?,
+            http_address: http.local_addr()?,
+            http,
+        })
+    }
+}
+
+async fn bind(config: &Config, setting: &str, port: u16, port_offset: u16) -> Result<TcpListener> {
+    let port = port
+        .checked_add(port_offset)
+        .with_context(|| format!("{setting} {port} plus --port-offset {port_offset} is no port"))?;
+    let address = SocketAddr::new(config.server.bind, port);
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} ({setting}); --port-offset moves all ports"))
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: config.server.connections_max,
+        drain_timeout: Duration::from_secs(config.server.drain_timeout_seconds),
+        ..ConnectionLimits::default()
+    }
+}
+
+async fn listen(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    mut closing: watch::Receiver<bool>,
+) {
+    let closed = async move {
+        let _ = closing.wait_for(|closing| *closing).await;
+    };
+    serve(listener, router, limits, closed).await;
+}
+
+async fn maintain(node: Arc<Node>, recorder: Recorder, mut closing: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+        let node = Arc::clone(&node);
+        let recorder = recorder.clone();
+        let round = tokio::task::spawn_blocking(move || {
+            node.maintain();
+            recorder.upkeep();
+        });
+        if let Err(error) = round.await {
+            tracing::error!(%error, "maintenance ended early");
+        }
+    }
+}
+
+async fn told_to_stop() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn report_start(node: &Node, http: &SocketAddr) {
+    let status = node.status();
+    for pipeline in &status.pipelines {
+        match &pipeline.error {
+            None => tracing::info!(
+                pipeline = %pipeline.name,
+                topic = %pipeline.topic,
+                table = %pipeline.table,
+                next_offset = pipeline.next_offset,
+                pending = pipeline.pending,
+                "pipeline runs"
+            ),
+            Some(error) => tracing::error!(pipeline = %pipeline.name, %error, "pipeline does not run"),
+        }
+    }
+    tracing::info!(http = %http, ready = status.ready, uptime_seconds = status.uptime_seconds, "ready");
+}

@@ -1,0 +1,79 @@
+//! Whether a configuration would run.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use millrace_model::names;
+use millrace_server::Guard;
+use millrace_sql::Engine;
+
+use super::Config;
+use crate::tables::Tables;
+use crate::{auth, plan, settings};
+
+/// Checks everything that can be checked without starting, and says what would run.
+///
+/// # Errors
+/// The first thing that is wrong: names the section and what to do.
+pub fn check(config: &Config) -> Result<String> {
+    let token = auth::token(config)?;
+    Guard::new(config.server.bind, token.as_deref())?;
+    check_ports(config)?;
+    check_topics(config)?;
+    settings::routes(config)?;
+    Engine::new(settings::engine(config), Arc::new(Tables::new())).context("in [sql]")?;
+    let plans = plan::plan(config)?;
+    let mut summary = String::from("the configuration is good\n");
+    for plan in &plans {
+        let udf = plan.transforms.udf_hash().map_or("no UDF".to_owned(), |hash| format!("UDF {hash}"));
+        let (topic, dataset, table) = (&plan.topic, &plan.dataset, plan.table.name());
+        let _ = writeln!(summary, "pipeline {}: {topic} -> {udf} -> {dataset}.{table}", plan.config.name);
+    }
+    let _ = write!(summary, "data directory: {}", config.data_dir.display());
+    Ok(summary)
+}
+
+fn check_ports(config: &Config) -> Result<()> {
+    let server = &config.server;
+    let ports = [server.otlp_grpc_port, server.otlp_http_port, server.http_port];
+    if ports.iter().collect::<BTreeSet<_>>().len() < ports.len() {
+        bail!("in [server]: two ports are the same");
+    }
+    Ok(())
+}
+
+fn check_topics(config: &Config) -> Result<()> {
+    let topics = config.topic.iter().map(|topic| ("topic", &topic.name));
+    let sinks = config.sink.iter().map(|sink| ("sink", &sink.topic));
+    let pipelines = config.pipeline.iter().map(|pipeline| ("pipeline", &pipeline.topic));
+    for (section, topic) in topics.chain(sinks).chain(pipelines) {
+        if let Some(rule) = names::resource_name_violation(topic) {
+            bail!("in [[{section}]]: topic name {topic:?} is not valid: {rule}");
+        }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = config.topic.iter().find(|topic| !seen.insert(&topic.name)) {
+        bail!("in [[topic]]: {} is there twice", twice.name);
+    }
+    // A pipeline whose topic nothing fills would wait for ever, silently.
+    let filled: BTreeSet<&str> = config
+        .sink
+        .iter()
+        .map(|sink| sink.topic.as_str())
+        .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
+        .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
+        .chain(config.topic.iter().map(|topic| topic.name.as_str()))
+        .collect();
+    for pipeline in &config.pipeline {
+        if !filled.contains(pipeline.topic.as_str()) {
+            bail!(
+                "in [[pipeline]] {}: nothing writes to topic {}: name it in a [[sink]], or declare it in a [[topic]]",
+                pipeline.name,
+                pipeline.topic
+            );
+        }
+    }
+    Ok(())
+}

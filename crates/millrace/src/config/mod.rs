@@ -1,0 +1,297 @@
+//! `millrace.toml`: what can be set, what it is when it is not set, and what is wrong with it.
+//!
+//! The structs are the manual: every field's comment says what it means, its unit is in its name, and
+//! unknown keys are errors with a suggestion.
+
+mod check;
+mod load;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use millrace_model::names;
+use serde::Deserialize;
+
+pub use check::check;
+pub use load::load;
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The project id in log names and in SQL.
+    pub project: String,
+    /// Where everything is kept; relative to the configuration file.
+    pub data_dir: PathBuf,
+    /// Addresses and who may call.
+    pub server: Server,
+    /// Limits on what comes in.
+    pub ingest: Ingest,
+    /// The durable log.
+    pub log: Log,
+    /// Topics with limits of their own.
+    pub topic: Vec<Topic>,
+    /// Which log entries go to which topic; without any, all go to `gemini-telemetry-logs`.
+    pub sink: Vec<Sink>,
+    /// The pipelines; without any, one from `gemini-telemetry-logs` to `telemetry.gemini_raw_logs`.
+    pub pipeline: Vec<Pipeline>,
+    /// Limits on queries, and the user's views.
+    pub sql: Sql,
+    /// The tables' upkeep.
+    pub lake: Lake,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            project: names::PROJECT.to_owned(),
+            data_dir: PathBuf::from("millrace-data"),
+            server: Server::default(),
+            ingest: Ingest::default(),
+            log: Log::default(),
+            topic: Vec::new(),
+            sink: Vec::new(),
+            pipeline: Vec::new(),
+            sql: Sql::default(),
+            lake: Lake::default(),
+        }
+    }
+}
+
+/// Addresses and who may call.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The address of every port. Anything but loopback needs `auth_token_file`.
+    pub bind: IpAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc_port: u16,
+    /// OTLP over HTTP.
+    pub otlp_http_port: u16,
+    /// The HTTP API.
+    pub http_port: u16,
+    /// A file whose first line is the bearer token that every request must carry.
+    pub auth_token_file: Option<PathBuf>,
+    /// Open connections on one port; further ones wait.
+    pub connections_max: usize,
+    /// How long requests in flight may go on after SIGTERM, in seconds.
+    pub drain_timeout_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            otlp_grpc_port: 4317,
+            otlp_http_port: 4318,
+            http_port: 8080,
+            auth_token_file: None,
+            connections_max: 4096,
+            drain_timeout_seconds: 5,
+        }
+    }
+}
+
+/// Limits on what comes in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// Largest request body as sent, in bytes.
+    pub body_bytes_max: usize,
+    /// Largest request body after decompression, in bytes.
+    pub decompressed_bytes_max: usize,
+    /// Bytes of all requests being handled at once; beyond it producers are asked to come back.
+    pub in_flight_bytes_max: usize,
+    /// How long a client may take to send a body, in seconds.
+    pub body_read_timeout_seconds: u64,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 64 << 20,
+            decompressed_bytes_max: 64 << 20,
+            in_flight_bytes_max: 256 << 20,
+            body_read_timeout_seconds: 30,
+        }
+    }
+}
+
+/// The durable log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A segment file is sealed at this size in bytes.
+    pub segment_bytes_max: u64,
+    /// How long a repeated entry is recognised, in seconds.
+    pub dedup_window_seconds: u64,
+    /// How many entries are remembered for that.
+    pub dedup_entries_max: usize,
+    /// Bytes that a topic may hold on disk before producers are refused.
+    pub topic_bytes_max: u64,
+    /// Age at which messages are removed, folded or not, in hours.
+    pub retention_hours: u64,
+    /// How long folded messages are kept at least, in minutes.
+    pub folded_retention_minutes: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            segment_bytes_max: 64 << 20,
+            dedup_window_seconds: 600,
+            dedup_entries_max: 1_000_000,
+            topic_bytes_max: 10 << 30,
+            retention_hours: 7 * 24,
+            folded_retention_minutes: 60,
+        }
+    }
+}
+
+/// A topic with limits of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// In place of `log.topic_bytes_max`.
+    pub bytes_max: Option<u64>,
+    /// In place of `log.retention_hours`.
+    pub retention_hours: Option<u64>,
+}
+
+/// Where matching log entries go, as a Cloud Logging sink does. Every matching sink gets a copy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// Its name, for people.
+    pub name: String,
+    /// The topic.
+    pub topic: String,
+    /// A Cloud Logging filter; absent means every entry.
+    pub filter: Option<String>,
+}
+
+/// A fold of one topic into one table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Its name. It is part of the position kept in the table: another name starts again from the
+    /// oldest message.
+    pub name: String,
+    /// The topic that it reads.
+    pub topic: String,
+    /// The table that it writes, `dataset.table`.
+    pub table: String,
+    /// The table's BigQuery schema (`bq show --schema`); absent means that of `gemini_raw_logs`.
+    pub schema: Option<PathBuf>,
+    /// The column whose day partitions the table.
+    #[serde(default)]
+    pub partition: Option<String>,
+    /// The columns that rows are clustered by.
+    #[serde(default)]
+    pub clustering: Vec<String>,
+    /// The transformation; absent means that payloads are rows already.
+    pub udf: Option<Udf>,
+    /// When a window closes.
+    #[serde(default)]
+    pub window: Window,
+    /// UDF engines; 0 means one for each core.
+    #[serde(default)]
+    pub workers: usize,
+}
+
+/// The transformation.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Udf {
+    /// A `.js` file, or a folder of which all `.js` files are loaded; absent means the embedded
+    /// `transform.js`.
+    pub path: Option<PathBuf>,
+    /// The function to call. A path without a function is an error: the template that this replaces
+    /// passes messages through untransformed then, silently.
+    pub function: Option<String>,
+    /// How long one message may take, in milliseconds.
+    #[serde(default = "default_time_limit_ms")]
+    pub time_limit_ms: u64,
+    /// How much memory one engine may take, in bytes.
+    #[serde(default = "default_heap_bytes_max")]
+    pub heap_bytes_max: usize,
+}
+
+fn default_time_limit_ms() -> u64 {
+    500
+}
+
+fn default_heap_bytes_max() -> usize {
+    64 << 20
+}
+
+/// When a window closes: at whichever comes first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Window {
+    /// Messages.
+    pub rows_max: usize,
+    /// Payload bytes.
+    pub bytes_max: usize,
+    /// Age of its first message, in milliseconds.
+    pub age_ms_max: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { rows_max: 65_536, bytes_max: 64 << 20, age_ms_max: 1000 }
+    }
+}
+
+/// Limits on queries, and the user's views.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sql {
+    /// Memory that queries may take together, in bytes.
+    pub memory_bytes_max: usize,
+    /// How long one query may run, in seconds.
+    pub timeout_seconds: u64,
+    /// Rows that one answer may have.
+    pub rows_max: usize,
+    /// A folder of `.sql` files, each the definition of a view.
+    pub views: Option<PathBuf>,
+}
+
+impl Default for Sql {
+    fn default() -> Self {
+        Self { memory_bytes_max: 1 << 30, timeout_seconds: 60, rows_max: 1_000_000, views: None }
+    }
+}
+
+/// The tables' upkeep.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lake {
+    /// How many small files of a partition are merged into one.
+    pub compaction_files_min: usize,
+    /// Files of this size in bytes are not merged any more.
+    pub compaction_target_bytes: u64,
+    /// Seconds between looks for something to merge.
+    pub compaction_interval_seconds: u64,
+    /// How long removed files are kept for queries that still read them, in minutes.
+    pub removed_file_retention_minutes: u64,
+    /// Commits between checkpoints.
+    pub checkpoint_commits: u64,
+    /// Most data files that one window writes.
+    pub partition_files_max: usize,
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        Self {
+            compaction_files_min: 16,
+            compaction_target_bytes: 128 << 20,
+            compaction_interval_seconds: 10,
+            removed_file_retention_minutes: 60,
+            checkpoint_commits: 100,
+            partition_files_max: 32,
+        }
+    }
+}

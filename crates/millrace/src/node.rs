@@ -1,0 +1,233 @@
+//! The running parts of a server, wired together, and what they report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use millrace_disk::{Disk, StdDisk};
+use millrace_lake::Lake;
+use millrace_log::Log;
+use millrace_model::{Micros, Source};
+use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
+use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::plan::PipelinePlan;
+use crate::settings;
+use crate::tables::Tables;
+
+/// Everything that runs in a server process except its listeners.
+pub struct Node {
+    log: Arc<Log>,
+    lake: Arc<Lake>,
+    tables: Arc<Tables>,
+    pipelines: Vec<Running>,
+    started: Instant,
+}
+
+/// A configured pipeline: running, or the reason why it is not. One that cannot start does not keep
+/// the others, or ingest, from working.
+struct Running {
+    name: String,
+    topic: String,
+    table: String,
+    pipeline: Result<Pipeline, String>,
+}
+
+impl Node {
+    /// Opens log and lake and starts every pipeline. Called with the data directory's lock held.
+    ///
+    /// # Errors
+    /// When the log, the lake or a table cannot be opened at all.
+    pub fn start(
+        config: &Config,
+        data: &DataDir,
+        plans: Vec<PipelinePlan>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let disk: Arc<dyn Disk> = Arc::new(StdDisk::new());
+        let log = Log::open(Arc::clone(&disk), &data.log(), settings::log(config)).context("cannot open the log")?;
+        let log = Arc::new(log);
+        let lake = Lake::open(settings::lake(config, data, disk, runtime.clone())).context("cannot open the lake")?;
+        let mut tables = Tables::new();
+        let mut pipelines = Vec::new();
+        for plan in plans {
+            pipelines.push(start_pipeline(config, &log, &lake, &mut tables, plan)?);
+        }
+        Ok(Self { log, lake, tables: Arc::new(tables), pipelines, started })
+    }
+
+    /// The log, for ingest.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The tables, for queries.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// Removes what retention says, and counts what it could not.
+    pub fn maintain(&self) {
+        if let Err(error) = self.log.maintain(Micros::now()) {
+            tracing::error!(%error, "retention failed");
+            metrics::counter!("millrace_retention_errors_total").increment(1);
+        }
+    }
+
+    /// Folds what there is, then stops every pipeline and the lake. Ingest has ended before.
+    pub fn drain(&self) {
+        for running in &self.pipelines {
+            if let Ok(pipeline) = &running.pipeline {
+                pipeline.request_drain();
+            }
+        }
+        for running in &self.pipelines {
+            if let Ok(pipeline) = &running.pipeline {
+                let state = pipeline.drain();
+                tracing::info!(pipeline = %running.name, ?state, "pipeline ended");
+            }
+        }
+        self.lake.shutdown();
+    }
+}
+
+fn start_pipeline(
+    config: &Config,
+    log: &Arc<Log>,
+    lake: &Arc<Lake>,
+    tables: &mut Tables,
+    plan: PipelinePlan,
+) -> Result<Running> {
+    let table = format!("{}.{}", plan.dataset, plan.table.name());
+    let context = || format!("in pipeline {}", plan.config.name);
+    let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
+    let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
+    let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
+    tables.add(&plan.dataset, plan.table.name(), Arc::clone(&rows));
+    tables.add(&plan.dataset, plan.dead_letters.name(), Arc::clone(&dead_letters));
+    let counted = Arc::clone(&topic);
+    let limits = PipelineConfig {
+        duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
+        ..plan.config
+    };
+    let name = limits.name.clone();
+    let source: Arc<dyn Source> = topic;
+    let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
+    let pipeline = Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
+        tracing::error!(pipeline = %name, %error, "pipeline did not start");
+        error.to_string()
+    });
+    Ok(Running { name, topic: plan.topic, table, pipeline })
+}
+
+impl Facts for Node {
+    fn status(&self) -> Status {
+        let pipelines: Vec<_> = self.pipelines.iter().map(pipeline_status).collect();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: pipelines.iter().all(|pipeline| pipeline.state == "running"),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            topics: topic_statuses(&self.log),
+            pipelines,
+            tables: self.tables.iter().map(|(name, table)| table_status(name, table)).collect(),
+        }
+    }
+
+    fn publish_gauges(&self) {
+        for topic in topic_statuses(&self.log) {
+            let labels = [("topic", topic.name)];
+            // Counters of the log itself live in its files and go on over restarts.
+            metrics::counter!("millrace_messages_accepted_total", &labels).absolute(topic.end);
+            metrics::counter!("millrace_messages_deduplicated_total", &labels).absolute(topic.duplicates);
+            metrics::counter!("millrace_topic_expired_total", &labels).absolute(topic.expired);
+            gauge("millrace_topic_bytes", &labels, topic.bytes);
+            gauge("millrace_topic_segments", &labels, topic.segments);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 bytes are 8 PiB")]
+fn gauge(name: &'static str, labels: &[(&'static str, String); 1], value: u64) {
+    metrics::gauge!(name, labels).set(value as f64);
+}
+
+fn pipeline_status(running: &Running) -> PipelineStatus {
+    let pipeline = match &running.pipeline {
+        Ok(pipeline) => pipeline.status(),
+        Err(reason) => {
+            return PipelineStatus {
+                name: running.name.clone(),
+                state: "failed".to_owned(),
+                error: Some(reason.clone()),
+                topic: running.topic.clone(),
+                table: running.table.clone(),
+                ..PipelineStatus::default()
+            };
+        }
+    };
+    let (state, failure) = match &pipeline.state {
+        PipelineState::Running => ("running", None),
+        PipelineState::Draining => ("draining", None),
+        PipelineState::Stopped => ("stopped", None),
+        PipelineState::Failed(reason) => ("failed", Some(reason.clone())),
+    };
+    PipelineStatus {
+        name: running.name.clone(),
+        state: state.to_owned(),
+        error: failure.or(pipeline.last_error.filter(|_| pipeline.retries_in_a_row > 0)),
+        topic: running.topic.clone(),
+        table: running.table.clone(),
+        udf_hash: pipeline.udf_hash,
+        next_offset: pipeline.next_offset,
+        pending: pipeline.pending_messages,
+        read: pipeline.read,
+        written: pipeline.written,
+        filtered: pipeline.filtered,
+        dead_lettered: pipeline.dead_lettered,
+        duplicate: pipeline.duplicate,
+        expired: pipeline.expired,
+        erased: pipeline.erased,
+        backlog_bytes: pipeline.backlog_bytes,
+        backlog_age_seconds: pipeline.backlog_age_seconds,
+        freshness_seconds: pipeline.freshness_seconds,
+        system_lag_seconds: pipeline.system_lag_seconds,
+        worker_utilisation: pipeline.worker_utilisation,
+        commit_retries: pipeline.retries,
+    }
+}
+
+/// Every topic's figures, by name; of those that cannot be opened, the reason.
+pub fn topic_statuses(log: &Log) -> Vec<TopicStatus> {
+    let mut statuses = BTreeMap::new();
+    for topic in log.topics() {
+        let stats = topic.stats();
+        let status = TopicStatus {
+            name: stats.name.clone(),
+            id: stats.id.to_string(),
+            start: stats.start.0,
+            end: stats.end.0,
+            bytes: stats.bytes,
+            segments: stats.segments,
+            duplicates: stats.duplicates_total,
+            expired: stats.expired_total,
+            error: stats.error,
+        };
+        statuses.insert(stats.name, status);
+    }
+    statuses.into_values().collect()
+}
+
+fn table_status(name: &str, table: &millrace_lake::LakeTable) -> TableStatus {
+    let stats = table.stats();
+    TableStatus {
+        name: name.to_owned(),
+        version: stats.version,
+        files: stats.files,
+        rows: stats.rows,
+        bytes: stats.bytes,
+    }
+}

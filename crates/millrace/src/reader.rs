@@ -1,0 +1,108 @@
+//! What commands that only read open: a snapshot of the tables and of the log, whether or not a server
+//! is writing them.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use millrace_disk::{Disk, StdDisk};
+use millrace_lake::{Lake, LakeTable};
+use millrace_log::Log;
+use millrace_sql::{Engine, QueryResult};
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::plan::{self, TablePlan};
+use crate::settings;
+use crate::tables::Tables;
+
+/// A snapshot of everything in a data directory.
+pub struct Reader {
+    /// What the asynchronous parts run on.
+    pub runtime: Runtime,
+    /// The pipelines whose tables exist, and these.
+    pub pipelines: Vec<OpenPipeline>,
+    engine_config: millrace_sql::EngineConfig,
+    tables: Arc<Tables>,
+    _lake: Arc<Lake>,
+}
+
+/// One pipeline's open tables.
+pub struct OpenPipeline {
+    /// What is configured.
+    pub plan: TablePlan,
+    /// Its rows.
+    pub rows: Arc<LakeTable>,
+    /// Its dead letters.
+    pub dead_letters: Arc<LakeTable>,
+}
+
+impl Reader {
+    /// Opens the tables of the configured pipelines as they are now. Tables that were never made are
+    /// left out: they hold nothing.
+    ///
+    /// # Errors
+    /// When there is no data directory, or a table cannot be opened.
+    pub fn open(config: &Config) -> Result<Self> {
+        let data = DataDir::new(&config.data_dir);
+        data.must_exist()?;
+        let runtime = Runtime::new().context("cannot start threads")?;
+        let disk: Arc<dyn Disk> = Arc::new(StdDisk::new());
+        let lake_config = settings::lake_reader(&data, disk, runtime.handle().clone());
+        let lake = Lake::open(lake_config).context("cannot open the lake")?;
+        let mut tables = Tables::new();
+        let mut pipelines = Vec::new();
+        for plan in plan::tables(config)? {
+            let open = |spec| lake.existing_table(&plan.dataset, spec);
+            // Rows first: the dead letters read after them are never behind them.
+            let (Some(rows), Some(dead_letters)) =
+                (open(Arc::clone(&plan.table))?, open(Arc::clone(&plan.dead_letters))?)
+            else {
+                continue;
+            };
+            tables.add(&plan.dataset, plan.table.name(), Arc::clone(&rows));
+            tables.add(&plan.dataset, plan.dead_letters.name(), Arc::clone(&dead_letters));
+            pipelines.push(OpenPipeline { plan, rows, dead_letters });
+        }
+        let engine_config = settings::engine(config);
+        Ok(Self { runtime, pipelines, engine_config, tables: Arc::new(tables), _lake: lake })
+    }
+
+    /// An engine over the tables.
+    ///
+    /// # Errors
+    /// When a view of the user's cannot be read.
+    pub fn engine(&self) -> Result<Engine> {
+        Ok(Engine::new(self.engine_config.clone(), Arc::clone(&self.tables) as _)?)
+    }
+
+    /// Runs one query and hands its result to `print`.
+    ///
+    /// # Errors
+    /// As the engine reports, with its hint.
+    pub fn query<T>(&self, sql: &str, print: impl AsyncFnOnce(QueryResult) -> Result<T>) -> Result<T> {
+        let engine = self.engine()?;
+        self.runtime.block_on(async {
+            let result = engine.query(sql).await.map_err(with_hint)?;
+            print(result).await
+        })
+    }
+}
+
+/// An SQL error as one line for the terminal.
+pub fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
+    match &error.hint {
+        Some(hint) => anyhow::anyhow!("{} ({hint})", error.message),
+        None => anyhow::anyhow!("{}", error.message),
+    }
+}
+
+/// The log of a data directory, as far as it is intact, without changing it.
+///
+/// # Errors
+/// When there is none or it cannot be read.
+pub fn log(config: &Config) -> Result<Log> {
+    let data = DataDir::new(&config.data_dir);
+    data.must_exist()?;
+    Log::open_read_only(Arc::new(StdDisk::new()), &data.log()).context("cannot open the log")
+}

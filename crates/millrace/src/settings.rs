@@ -1,0 +1,109 @@
+//! The configuration in the terms of each part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_disk::Disk;
+use millrace_ingest::{Filter, IngestConfig, Route};
+use millrace_lake::LakeConfig;
+use millrace_log::{LogConfig, TopicConfig};
+use millrace_model::names;
+use millrace_sql::EngineConfig;
+
+use anyhow::{Context, Result};
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+
+const SECONDS_PER_HOUR: u64 = 3600;
+
+/// The log's settings.
+pub fn log(config: &Config) -> LogConfig {
+    LogConfig { segment_bytes_max: config.log.segment_bytes_max, ..LogConfig::default() }
+}
+
+/// A topic's settings: its own, else those of all topics. What no sink matched is kept a day.
+pub fn topic(config: &Config, name: &str) -> TopicConfig {
+    let own = config.topic.iter().find(|topic| topic.name == name);
+    let retention_hours = own.and_then(|topic| topic.retention_hours).unwrap_or(match name {
+        names::TOPIC_UNROUTED => 24.min(config.log.retention_hours),
+        _ => config.log.retention_hours,
+    });
+    TopicConfig {
+        bytes_max: own.and_then(|topic| topic.bytes_max).unwrap_or(config.log.topic_bytes_max),
+        retention_age: Duration::from_secs(retention_hours.saturating_mul(SECONDS_PER_HOUR)),
+        folded_retention: Duration::from_secs(config.log.folded_retention_minutes.saturating_mul(60)),
+        dedup_age: Duration::from_secs(config.log.dedup_window_seconds),
+        dedup_entries_max: config.log.dedup_entries_max,
+        ..TopicConfig::default()
+    }
+}
+
+/// The lake's settings for the process that writes.
+pub fn lake(config: &Config, data: &DataDir, disk: Arc<dyn Disk>, runtime: tokio::runtime::Handle) -> LakeConfig {
+    let mut lake = LakeConfig::new(data.lake(), disk, runtime);
+    lake.partition_files_max = config.lake.partition_files_max;
+    lake.compaction.files_min = config.lake.compaction_files_min;
+    lake.compaction.target_bytes = config.lake.compaction_target_bytes;
+    lake.removed_file_retention =
+        Duration::from_secs(config.lake.removed_file_retention_minutes.saturating_mul(60));
+    lake.checkpoint_interval_commits = config.lake.checkpoint_commits;
+    lake.maintenance_interval = Some(Duration::from_secs(config.lake.compaction_interval_seconds));
+    lake
+}
+
+/// The engine's settings.
+pub fn engine(config: &Config) -> EngineConfig {
+    EngineConfig {
+        project: config.project.clone(),
+        memory_bytes_max: config.sql.memory_bytes_max,
+        rows_max: config.sql.rows_max,
+        timeout: Duration::from_secs(config.sql.timeout_seconds),
+        user_views_dir: config.sql.views.clone(),
+        partitions: std::thread::available_parallelism().map_or(1, usize::from),
+        ..EngineConfig::default()
+    }
+}
+
+/// Which entries go where.
+///
+/// # Errors
+/// Names the sink whose filter cannot be read.
+pub fn routes(config: &Config) -> Result<Vec<Route>> {
+    if config.sink.is_empty() {
+        return Ok(vec![Route {
+            name: "default".to_owned(),
+            topic: names::TOPIC_LOGS.to_owned(),
+            filter: None,
+        }]);
+    }
+    config
+        .sink
+        .iter()
+        .map(|sink| {
+            let filter = sink.filter.as_deref().map(Filter::parse).transpose();
+            let filter = filter.with_context(|| format!("in the filter of sink {}", sink.name))?;
+            Ok(Route { name: sink.name.clone(), topic: sink.topic.clone(), filter })
+        })
+        .collect()
+}
+
+/// Ingest's settings.
+///
+/// # Errors
+/// As [`routes`], and when the secret cannot be had.
+pub fn ingest(config: &Config, data: &DataDir) -> Result<IngestConfig> {
+    let base = IngestConfig::new(config.project.clone(), data.dedup_secret()?, routes(config)?);
+    Ok(IngestConfig {
+        body_bytes_max: config.ingest.body_bytes_max,
+        decompressed_bytes_max: config.ingest.decompressed_bytes_max,
+        in_flight_bytes_max: config.ingest.in_flight_bytes_max,
+        body_read_timeout: Duration::from_secs(config.ingest.body_read_timeout_seconds),
+        ..base
+    })
+}
+
+/// The lake's settings for a process that only reads.
+pub fn lake_reader(data: &DataDir, disk: Arc<dyn Disk>, runtime: tokio::runtime::Handle) -> LakeConfig {
+    LakeConfig { read_only: true, maintenance_interval: None, ..LakeConfig::new(data.lake(), disk, runtime) }
+}

@@ -1,0 +1,160 @@
+//! The HTTP API on port 8080.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode, header};
+use millrace_sql::{Code, Engine, SqlError};
+use serde::{Deserialize, Serialize};
+
+use crate::{Recorder, Status};
+
+/// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
+const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What the server can tell about itself.
+pub trait Facts: Send + Sync {
+    /// Everything, now.
+    fn status(&self) -> Status;
+
+    /// Refreshes the gauges that are read off at the moment of a scrape.
+    fn publish_gauges(&self);
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What there is to report.
+    pub facts: Arc<dyn Facts>,
+    /// What there is to query.
+    pub engine: Arc<Engine>,
+    /// The metrics.
+    pub recorder: Recorder,
+}
+
+/// The API's routes.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .route("/api/status", get(status))
+        .route("/api/query", post(query))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has other methods")
+        })
+        .with_state(state)
+}
+
+async fn ready(State(state): State<ApiState>) -> Response {
+    let status = state.facts.status();
+    if status.ready {
+        return "ready\n".into_response();
+    }
+    let waiting: Vec<_> = status
+        .pipelines
+        .iter()
+        .filter(|pipeline| pipeline.state != "running")
+        .map(|pipeline| format!("{} is {}", pipeline.name, pipeline.state))
+        .collect();
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", waiting.join("; ")).into_response()
+}
+
+async fn metrics_text(State(state): State<ApiState>) -> Response {
+    state.facts.publish_gauges();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.recorder.render()).into_response()
+}
+
+async fn status(State(state): State<ApiState>) -> Json<Status> {
+    Json(state.facts.status())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryRequest {
+    sql: String,
+}
+
+/// `POST /api/query`: `{"sql"}` in, `{"columns", "rows", "elapsed_ms"}` out. The content type is asked
+/// for because a web page cannot send it to another origin without asking first (CORS preflight).
+async fn query(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            "send application/json",
+        ));
+    }
+    let request: QueryRequest = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is not {{\"sql\"}}: {error}"))
+    })?;
+    let started = Instant::now();
+    let result = state.engine.query(&request.sql).await;
+    let outcome = if result.is_ok() { "ok" } else { "error" };
+    let text = match result {
+        Ok(result) => millrace_sql::format::to_json(result, started).await,
+        Err(error) => Err(error),
+    };
+    metrics::counter!("millrace_queries_total", "outcome" => outcome).increment(1);
+    metrics::histogram!("millrace_query_seconds").record(started.elapsed().as_secs_f64());
+    let text = text.map_err(ApiError::from)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// An error as every handler answers it: `{"error": {"code", "message", "hint"}}`.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), hint: None }
+    }
+}
+
+impl From<SqlError> for ApiError {
+    fn from(error: SqlError) -> Self {
+        let status = match error.code {
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::ReadOnly => StatusCode::FORBIDDEN,
+            Code::ResourcesExceeded => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, code: error.code.as_str(), message: error.message, hint: error.hint }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: Inner,
+        }
+        #[derive(Serialize)]
+        struct Inner {
+            code: &'static str,
+            message: String,
+            hint: Option<String>,
+        }
+        let inner = Inner { code: self.code, message: self.message, hint: self.hint };
+        (self.status, Json(Body { error: inner })).into_response()
+    }
+}

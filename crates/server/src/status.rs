@@ -1,0 +1,105 @@
+//! What `GET /api/status` and `millrace status` tell.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole server at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// Whether every pipeline runs.
+    pub ready: bool,
+    /// Since the process began.
+    pub uptime_seconds: f64,
+    /// Every topic, by name.
+    pub topics: Vec<TopicStatus>,
+    /// Every pipeline, in the order of the configuration.
+    pub pipelines: Vec<PipelineStatus>,
+    /// Every table, by name.
+    pub tables: Vec<TableStatus>,
+}
+
+/// One topic.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: String,
+    /// Its permanent id.
+    pub id: String,
+    /// The oldest offset still in the log.
+    pub start: u64,
+    /// Behind the newest durable offset: how many messages were ever accepted.
+    pub end: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Repeated messages that were not stored again, ever.
+    pub duplicates: u64,
+    /// Messages removed by age before every reader had them, ever.
+    pub expired: u64,
+    /// Why the topic is not usable, when it is not.
+    pub error: Option<String>,
+}
+
+/// One pipeline. Counters are cumulative over all runs, as the table keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub name: String,
+    /// `running`, `draining`, `stopped` or `failed`.
+    pub state: String,
+    /// Why it failed, or what it is waiting for.
+    pub error: Option<String>,
+    /// The topic that it reads.
+    pub topic: String,
+    /// The table that it writes, `dataset.table`.
+    pub table: String,
+    /// The UDF's version, absent when there is no UDF.
+    pub udf_hash: Option<String>,
+    /// The first offset not yet committed.
+    pub next_offset: u64,
+    /// Messages accepted and not yet committed.
+    pub pending: u64,
+    /// Messages folded.
+    pub read: u64,
+    /// Of those: rows written.
+    pub written: u64,
+    /// Of those: filtered by the UDF.
+    pub filtered: u64,
+    /// Of those: dead letters.
+    pub dead_lettered: u64,
+    /// Repeated messages that the topic did not store again.
+    pub duplicate: u64,
+    /// Messages that retention took before they were folded.
+    pub expired: u64,
+    /// Rows erased on request.
+    pub erased: u64,
+    /// Payload bytes not yet committed.
+    pub backlog_bytes: u64,
+    /// Age of the oldest message not yet committed; 0 when there is none.
+    pub backlog_age_seconds: f64,
+    /// Now minus the oldest message accepted and not yet committed; 0 when there is none.
+    pub freshness_seconds: f64,
+    /// From a message's acceptance to its commit, in the newest window.
+    pub system_lag_seconds: f64,
+    /// The share of time that workers were busy, 0 to 1.
+    pub worker_utilisation: f64,
+    /// Commits that had to be tried again.
+    pub commit_retries: u64,
+}
+
+/// One table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// `dataset.table`.
+    pub name: String,
+    /// The newest committed version.
+    pub version: u64,
+    /// Live data files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
