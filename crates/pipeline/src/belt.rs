@@ -24,7 +24,7 @@ pub(crate) struct Belt {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(u64, Chunk)>,
-    done: BTreeMap<u64, Transformed>,
+    done: BTreeMap<u64, Parts>,
     /// Numbers of the next chunk to go on and to come off.
     next_on: u64,
     next_off: u64,
@@ -34,6 +34,14 @@ struct State {
     closed: bool,
     /// Everyone goes home.
     aborted: bool,
+}
+
+/// What a worker has made of a chunk so far, less what was taken.
+#[derive(Default)]
+struct Parts {
+    ready: VecDeque<Transformed>,
+    /// Nothing more comes of this chunk.
+    complete: bool,
 }
 
 /// What came of an attempt to take a result.
@@ -93,14 +101,26 @@ impl Belt {
         if state.aborted { None } else { state.waiting.pop_front() }
     }
 
-    /// Puts a transformed chunk back under its number.
-    pub fn put_done(&self, number: u64, transformed: Transformed) {
-        let mut state = self.lock();
-        state.fill.built_bytes += transformed.fill.built_bytes;
-        state.done.insert(number, transformed);
+    /// Puts back what became of a chunk, or the next part of it; waits while there is too much on the
+    /// belt, unless the committer waits for just this. False when nobody wants it any more.
+    pub fn put_done(&self, number: u64, part: Transformed, last: bool) -> bool {
+        let crowded = |state: &mut State| {
+            let awaited = number == state.next_off
+                && state.done.get(&number).is_none_or(|parts| parts.ready.is_empty());
+            !state.aborted && !awaited && state.fill.built_bytes >= self.bytes_max
+        };
+        let mut state = self.room.wait_while(self.lock(), crowded).unwrap_or_else(PoisonError::into_inner);
+        if state.aborted {
+            return false;
+        }
+        state.fill.built_bytes += part.fill.built_bytes;
+        let parts = state.done.entry(number).or_default();
+        parts.ready.push_back(part);
+        parts.complete = last;
         if number == state.next_off {
             self.ready.notify_one();
         }
+        true
     }
 
     /// Takes the next result in order if `wanted`; waits until `deadline`, or as long as it takes.
@@ -111,17 +131,22 @@ impl Belt {
                 return Taken::End;
             }
             let number = state.next_off;
-            if let Some(next) = state.done.get(&number) {
-                if !wanted(next) {
+            if let Some(parts) = state.done.get_mut(&number) {
+                if parts.ready.front().is_some_and(|next| !wanted(next)) {
                     return Taken::Refused;
                 }
-                let Some(next) = state.done.remove(&number) else { return Taken::End };
-                state.next_off += 1;
-                state.fill.messages -= next.fill.messages;
-                state.fill.payload_bytes -= next.fill.payload_bytes;
-                state.fill.built_bytes -= next.fill.built_bytes;
-                self.room.notify_one();
-                return Taken::Chunk(Box::new(next));
+                if let Some(next) = parts.ready.pop_front() {
+                    if parts.complete && parts.ready.is_empty() {
+                        state.done.remove(&number);
+                        state.next_off += 1;
+                    }
+                    state.fill.messages -= next.fill.messages;
+                    state.fill.payload_bytes -= next.fill.payload_bytes;
+                    state.fill.built_bytes -= next.fill.built_bytes;
+                    // The reader, and workers with a part too many.
+                    self.room.notify_all();
+                    return Taken::Chunk(Box::new(next));
+                }
             }
             if state.closed && number == state.next_on {
                 return Taken::End;

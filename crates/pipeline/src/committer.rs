@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millrace_model::{Micros, Offset};
+use millrace_model::{Failure, Micros, Offset};
 use millrace_table::DeadLetterBuilder;
 
 use crate::ledger::{Ledger, NEXT_OFFSET, mark};
@@ -18,7 +18,7 @@ use crate::trouble::Trouble;
 use crate::window::{Pending, Undelivered};
 use crate::{Commit, Sink, SinkError};
 
-/// Most payload bytes of one commit of dead letters (plus one message): a window that fails whole goes
+/// Most bytes, payload and error, of one commit of dead letters (plus one message): a window that fails whole goes
 /// in several, since each dead letter holds its payload twice, as text and as bytes.
 const DEAD_LETTER_COMMIT_BYTES_MAX: usize = 16 << 20;
 
@@ -87,7 +87,7 @@ impl Committer {
         let there: BTreeSet<Offset> =
             self.dead_letters.offsets(self.identity.topic, start, end)?.into_iter().collect();
         let mut undelivered = std::mem::take(&mut pending.undelivered);
-        undelivered.retain(|failed| !there.contains(&pending.offset_of(failed.chunk, failed.message)));
+        undelivered.retain(|failed| !there.contains(&pending.offset_of(failed.part, failed.message)));
         pending.undelivered = undelivered;
         Ok(())
     }
@@ -100,14 +100,17 @@ impl Committer {
     ) -> Result<Commit, Trouble> {
         let mut builder = DeadLetterBuilder::new();
         let now = Micros::now();
-        for Undelivered { chunk, message, failure } in &pending.undelivered[..count] {
-            let chunk = &pending.window.chunks[*chunk].chunk;
-            let view = chunk.batch.get(*message);
-            let hash = chunk.version.udf_hash;
+        for Undelivered { part, message, failure } in &pending.undelivered[..count] {
+            let part = &pending.window.parts[*part];
+            let view = part.batch.get(*message);
+            let hash = part.version.udf_hash;
             builder.push(&self.identity.topic_name, self.identity.topic, &view, failure, hash, 1, now);
         }
+        let rows = builder.finish().map_err(|error| {
+            Trouble::Broken(format!("table {}: cannot build dead letters: {error}", self.identity.dead_table))
+        })?;
         let marks = vec![mark(self.identity.dead_key.app_id(NEXT_OFFSET), position.0)];
-        Ok(Commit { rows: vec![builder.finish()], marks })
+        Ok(Commit { rows: vec![rows], marks })
     }
 
     /// Commits the rows; false when the sink refused some, which are dead letters now.
@@ -168,7 +171,9 @@ fn next_portion(pending: &Pending) -> usize {
     let mut bytes = 0;
     let portion = pending.undelivered.iter().take(DEAD_LETTER_COMMIT_ROWS_MAX).take_while(|failed| {
         let fits = bytes < DEAD_LETTER_COMMIT_BYTES_MAX;
-        bytes += pending.window.chunks[failed.chunk].chunk.batch.get(failed.message).data.len();
+        let Failure { message, stack, .. } = &failed.failure;
+        let payload = pending.window.parts[failed.part].batch.get(failed.message).data.len();
+        bytes += payload + message.len() + stack.as_ref().map_or(0, String::len);
         fits
     });
     portion.count()

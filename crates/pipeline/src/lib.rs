@@ -14,6 +14,10 @@ mod belt;
 mod chunk;
 mod committer;
 mod config;
+#[cfg(test)]
+mod fakes;
+#[cfg(test)]
+mod folder;
 mod ledger;
 mod meters;
 mod pipeline;
@@ -23,6 +27,9 @@ mod run;
 mod shared;
 mod sink;
 mod status;
+#[cfg(test)]
+mod tests;
+mod transform;
 mod trouble;
 mod window;
 

@@ -204,10 +204,12 @@ fn make_version(
         .map_err(|reason| PipelineError::Transform { pipeline: pipeline.to_owned(), reason })
 }
 
+/// A window ends between two chunks, so chunks are small against it: it closes at most an eighth short
+/// of its limits.
 fn chunk_limits(config: &PipelineConfig) -> ChunkLimits {
     ChunkLimits {
-        messages_max: config.chunk_messages_max.min(config.window.rows_max),
-        bytes_max: config.chunk_bytes_max.min(config.window.bytes_max),
+        messages_max: config.chunk_messages_max.min(config.window.rows_max.div_ceil(8)),
+        bytes_max: config.chunk_bytes_max.min(config.window.bytes_max.div_ceil(8)),
     }
 }
 

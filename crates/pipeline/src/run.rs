@@ -8,11 +8,11 @@ use millrace_table::TableSpec;
 
 use crate::PipelineConfig;
 use crate::belt::{Belt, Taken};
-use crate::chunk::transform_chunk;
 use crate::committer::Committer;
 use crate::plan::{FillLimits, backoff};
 use crate::reader::Reader;
 use crate::shared::{Request, Shared};
+use crate::transform::transform_chunk;
 use crate::trouble::Trouble;
 use crate::window::{Pending, Window};
 
@@ -59,25 +59,52 @@ pub(crate) fn read_loop(mut reader: Reader, shared: &Shared, belt: &Belt, config
 pub(crate) fn work_loop(shared: &Shared, belt: &Belt, spec: &Arc<TableSpec>) {
     let mut own = None;
     while let Some((number, chunk)) = belt.take_work() {
-        let version = Arc::clone(&chunk.version);
-        let started = Instant::now();
+        let mut busy = Busy::begin(shared);
         let transform = match own.take() {
-            Some((held, transform)) if held == version.number => Ok(transform),
-            _ => version.take(),
+            Some((held, transform)) if held == chunk.version.number => Ok(transform),
+            _ => chunk.version.take(),
         };
-        let transformed = transform.and_then(|mut transform| {
-            let transformed = transform_chunk(&mut transform, spec, chunk)?;
-            own = Some((version.number, transform));
-            Ok(transformed)
+        let worked = transform.and_then(|mut transform| {
+            transform_chunk(&mut transform, spec, &chunk, |part, last| {
+                busy.pause();
+                let go_on = belt.put_done(number, part, last);
+                busy.resume();
+                go_on
+            })?;
+            own = Some((chunk.version.number, transform));
+            Ok(())
         });
-        shared.worked(started.elapsed());
-        match transformed {
-            Ok(transformed) => belt.put_done(number, transformed),
-            Err(reason) => {
-                shared.fail(reason);
-                return belt.abort();
-            }
+        busy.end();
+        if let Err(reason) = worked {
+            shared.fail(reason);
+            return belt.abort();
         }
+    }
+}
+
+/// Measures a worker's time at work on one chunk, without its waits for room on the belt.
+struct Busy<'a> {
+    shared: &'a Shared,
+    since: Instant,
+    spent: Duration,
+}
+
+impl<'a> Busy<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        Self { shared, since: Instant::now(), spent: Duration::ZERO }
+    }
+
+    fn pause(&mut self) {
+        self.spent += self.since.elapsed();
+    }
+
+    fn resume(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn end(mut self) {
+        self.pause();
+        self.shared.worked(self.spent);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A window: transformed chunks that will be committed in one step.
+//! A window: transformed messages that will be committed in one step.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,11 +13,11 @@ use crate::ledger::Tally;
 use crate::plan::{Fill, FillLimits};
 use crate::trouble::Trouble;
 
-/// Consecutive chunks of one UDF version.
+/// Consecutive parts of one UDF version.
 pub(crate) struct Window {
     pub start: Offset,
     pub end: Offset,
-    pub chunks: Vec<Transformed>,
+    pub parts: Vec<Transformed>,
     pub fill: Fill,
     /// When its first message was read.
     pub opened_at: Instant,
@@ -30,21 +30,21 @@ pub(crate) struct Window {
 impl Window {
     pub fn open(first: Transformed) -> Self {
         Self {
-            start: first.chunk.start,
-            end: first.chunk.end,
+            start: first.start,
+            end: first.end,
             fill: first.fill,
-            opened_at: first.chunk.read_at,
-            replayed: first.chunk.replayed && !first.chunk.ends_window,
-            ends: first.chunk.ends_window,
-            version: first.chunk.version.number,
-            chunks: vec![first],
+            opened_at: first.read_at,
+            replayed: first.replayed && !first.ends_window,
+            ends: first.ends_window,
+            version: first.version.number,
+            parts: vec![first],
         }
     }
 
     /// Whether `next` may join.
     pub fn admits(&self, next: &Transformed, limits: &FillLimits) -> bool {
         !self.is_closed(limits)
-            && self.version == next.chunk.version.number
+            && self.version == next.version.number
             && limits.has_room(self.fill, next.fill)
     }
 
@@ -54,23 +54,24 @@ impl Window {
     }
 
     pub fn push(&mut self, next: Transformed) {
-        self.end = next.chunk.end;
+        self.end = next.end;
         self.fill = self.fill.plus(next.fill);
-        self.ends = next.chunk.ends_window;
-        self.replayed = next.chunk.replayed && !next.chunk.ends_window;
-        self.chunks.push(next);
+        self.ends = next.ends_window;
+        self.replayed = next.replayed && !next.ends_window;
+        self.parts.push(next);
     }
 
     pub fn tally(&self) -> Tally {
         let mut sum = Tally::default();
-        self.chunks.iter().for_each(|chunk| sum.add(&chunk.tally));
+        self.parts.iter().for_each(|part| sum.add(&part.tally));
         sum
     }
 }
 
-/// A failure that is not in the dead-letter table yet: which chunk of the window, which message of it.
+/// A failure that is not in the dead-letter table yet: which part of the window, which message of
+/// its batch.
 pub(crate) struct Undelivered {
-    pub chunk: usize,
+    pub part: usize,
     pub message: usize,
     pub failure: Failure,
 }
@@ -93,23 +94,23 @@ impl Pending {
     pub fn new(mut window: Window, duplicate: u64) -> Self {
         let mut kinds = BTreeMap::new();
         let mut undelivered = Vec::new();
-        for (chunk, transformed) in window.chunks.iter_mut().enumerate() {
+        for (part, transformed) in window.parts.iter_mut().enumerate() {
             for (message, failure) in std::mem::take(&mut transformed.failures) {
                 *kinds.entry((failure.stage.as_str(), failure.class.as_str())).or_default() += 1;
-                undelivered.push(Undelivered { chunk, message, failure });
+                undelivered.push(Undelivered { part, message, failure });
             }
         }
         Self { window, undelivered, dead_uncertain: false, rows_uncertain: false, duplicate, kinds }
     }
 
     /// The offset of a message of the window.
-    pub fn offset_of(&self, chunk: usize, message: usize) -> Offset {
-        self.window.chunks[chunk].chunk.batch.get(message).offset
+    pub fn offset_of(&self, part: usize, message: usize) -> Offset {
+        self.window.parts[part].batch.get(message).offset
     }
 
     /// The window's rows, without empty batches.
     pub fn rows(&self) -> Vec<RecordBatch> {
-        let rows = self.window.chunks.iter().map(|chunk| &chunk.rows);
+        let rows = self.window.parts.iter().map(|part| &part.rows);
         rows.filter(|rows| rows.num_rows() > 0).cloned().collect()
     }
 
@@ -120,7 +121,7 @@ impl Pending {
     /// When the sink named no row, or one that there is not.
     pub fn reject(&mut self, table: &str, refused: Vec<(usize, String)>) -> Result<(), Trouble> {
         let mut reasons: BTreeMap<usize, String> = refused.into_iter().collect();
-        let rows: usize = self.window.chunks.iter().map(|chunk| chunk.rows.num_rows()).sum();
+        let rows: usize = self.window.parts.iter().map(|part| part.rows.num_rows()).sum();
         if reasons.last_key_value().is_none_or(|(&last, _)| last >= rows) {
             return Err(Trouble::Broken(format!(
                 "table {table} refused a commit of {rows} rows without naming which of them; this is a bug \
@@ -128,12 +129,12 @@ impl Pending {
             )));
         }
         let mut before = 0;
-        for index in 0..self.window.chunks.len() {
-            let rows = self.window.chunks[index].rows.num_rows();
+        for index in 0..self.window.parts.len() {
+            let rows = self.window.parts[index].rows.num_rows();
             let beyond = reasons.split_off(&(before + rows));
             let here = std::mem::replace(&mut reasons, beyond);
             if !here.is_empty() {
-                self.reject_in_chunk(
+                self.reject_in_part(
                     index,
                     here.into_iter().map(|(row, text)| (row - before, text)).collect(),
                 )?;
@@ -143,22 +144,22 @@ impl Pending {
         Ok(())
     }
 
-    fn reject_in_chunk(&mut self, index: usize, refused: BTreeMap<usize, String>) -> Result<(), Trouble> {
-        let chunk = &mut self.window.chunks[index];
+    fn reject_in_part(&mut self, index: usize, refused: BTreeMap<usize, String>) -> Result<(), Trouble> {
+        let part = &mut self.window.parts[index];
         let keep: BooleanArray =
-            (0..chunk.rows.num_rows()).map(|row| Some(!refused.contains_key(&row))).collect();
-        chunk.rows = filter_record_batch(&chunk.rows, &keep)
+            (0..part.rows.num_rows()).map(|row| Some(!refused.contains_key(&row))).collect();
+        part.rows = filter_record_batch(&part.rows, &keep)
             .map_err(|error| Trouble::Broken(format!("cannot leave out refused rows: {error}")))?;
-        let written = chunk.outcomes.iter().enumerate().filter(|(_, outcome)| **outcome == Outcome::Written);
+        let written = part.outcomes.iter().enumerate().filter(|(_, outcome)| **outcome == Outcome::Written);
         let messages: Vec<usize> = written.map(|(message, _)| message).collect();
         for (row, reason) in refused {
             let (message, class) = (messages[row], ErrorClass::SinkRejected);
-            chunk.outcomes[message] = Outcome::DeadLettered;
-            chunk.tally.written -= 1;
-            chunk.tally.dead_lettered += 1;
+            part.outcomes[message] = Outcome::DeadLettered;
+            part.tally.written -= 1;
+            part.tally.dead_lettered += 1;
             *self.kinds.entry((Stage::Sink.as_str(), class.as_str())).or_default() += 1;
             let failure = Failure { stage: Stage::Sink, class, message: reason, stack: None };
-            self.undelivered.push(Undelivered { chunk: index, message, failure });
+            self.undelivered.push(Undelivered { part: index, message: part.range.start + message, failure });
         }
         Ok(())
     }
