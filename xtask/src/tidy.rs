@@ -61,8 +61,9 @@ fn check_folder(root: &Path, folder: &Path, findings: &mut Findings) -> Result<(
             continue;
         }
         let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-        let is_text =
-            TEXT_EXTENSIONS.contains(&extension.as_str()) || name == "Makefile" || folder.ends_with(".ci");
+        let is_text = TEXT_EXTENSIONS.contains(&extension.as_str())
+            || name == "Makefile"
+            || folder.file_name() == Some(".ci".as_ref());
         if is_text {
             let text = fs::read_to_string(&path).with_context(|| format!("{} is no text", path.display()))?;
             let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();

@@ -57,13 +57,13 @@ impl Body {
 
 /// A request of ~1 kB records shaped like the CLI's `api_response` event.
 pub fn synthetic(records: usize) -> Result<Body> {
-    let lean = record(String::new()).encoded_len();
+    let lean = record("").encoded_len();
     let filler = "The cart total is computed twice; see cart.ts. ".repeat(20);
     let filler = filler.get(..RECORD_BYTES.saturating_sub(lean + 4)).context("the record's frame grew")?;
-    Body::of_records("gemini-cli", vec![record(filler.to_owned()); records])
+    Body::of_records("gemini-cli", vec![record(filler); records])
 }
 
-fn record(response_text: String) -> LogRecord {
+fn record(response_text: &str) -> LogRecord {
     let time = 1_700_000_000_000_000_000;
     LogRecord {
         time_unix_nano: time,
@@ -87,7 +87,7 @@ fn record(response_text: String) -> LogRecord {
             integer_attribute("total_token_count", 13_143),
             text_attribute("prompt_id", "d9b8a535-453f-4d7b-9b10-f43be2ad3707"),
             text_attribute("finish_reasons", "STOP"),
-            text_attribute("response_text", &response_text),
+            text_attribute("response_text", response_text),
         ],
         ..Default::default()
     }
@@ -95,7 +95,7 @@ fn record(response_text: String) -> LogRecord {
 
 /// A request of one record that can be told apart in the table: its trace id is its number.
 pub fn probe(number: u64, time_nanos: u64) -> Result<Body> {
-    let mut record = record(String::new());
+    let mut record = record("");
     let mut trace_id = vec![0xbe_u8; 8];
     trace_id.extend(number.to_be_bytes());
     record.trace_id = trace_id;

@@ -16,6 +16,9 @@ pub enum Action {
     /// The server is down; kill -9 of `millrace load` so long after its start, perhaps once more, then a
     /// load that may finish.
     KillLoading(Duration, Option<Duration>),
+    /// `millrace load` hands its file to the running server, which is killed so long after that; then the
+    /// file is loaded again.
+    KillServerLoading(Duration),
     /// SIGTERM so long after the server was ready: the clean stop must hold as well.
     Stop(Duration),
 }
@@ -50,6 +53,7 @@ fn action(random: &mut StdRng, index: usize) -> Action {
     match index % 10 {
         0..6 => Action::KillBusy(millis(50..1_800)),
         6 | 7 => Action::KillStarting(millis(0..500)),
+        8 if index % 20 > 10 => Action::KillServerLoading(millis(20..500)),
         8 => {
             let first = millis(20..700);
             let second = millis(20..700);
@@ -71,7 +75,8 @@ mod tests {
         let count = |is: fn(&Action) -> bool| plan.iter().filter(|round| is(&round.action)).count();
         assert_eq!(count(|action| matches!(action, Action::KillBusy(_))), 12);
         assert_eq!(count(|action| matches!(action, Action::KillStarting(_))), 4);
-        assert_eq!(count(|action| matches!(action, Action::KillLoading(..))), 2);
+        assert_eq!(count(|action| matches!(action, Action::KillLoading(..))), 1);
+        assert_eq!(count(|action| matches!(action, Action::KillServerLoading(_))), 1);
         assert_eq!(count(|action| matches!(action, Action::Stop(_))), 2);
     }
 }

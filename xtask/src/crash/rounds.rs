@@ -1,5 +1,6 @@
 //! The faults: starts, kills and stops, one round after the other.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::plan::{Action, Round};
 use super::producer::Shared;
 use super::setup::{self, TABLE_DIRECTORY};
 use super::verify;
+use crate::children::OwnedChild;
 use crate::server::Launch;
 use crate::wait;
 
@@ -104,7 +106,26 @@ fn run_one(
             killed.while_serving += u64::from(was_ready);
         }
         Action::KillLoading(first, second) => {
-            load(number, directory, launch, shared, killed, &[Some(first), second])?;
+            let file = LoadFile::put(number, directory, shared)?;
+            for after in [Some(first), second].into_iter().flatten() {
+                let mut load = file.load(launch)?;
+                wait::pause(after);
+                killed.while_loading += u64::from(load.kill()?);
+            }
+            file.load_to_the_end(launch, shared)?;
+        }
+        Action::KillServerLoading(after) => {
+            let file = LoadFile::put(number, directory, shared)?;
+            let mut server = launch.start_ready()?;
+            let mut load = file.load(launch)?;
+            wait::pause(after);
+            if !server.kill()? {
+                bail!("the server ended by itself");
+            }
+            killed.while_serving += 1;
+            // Its server is gone: it ends by itself, well or not. Only the next load makes obligations.
+            killed.while_loading += u64::from(!load.wait_for_end(LOAD_LIMIT)?.success());
+            file.load_to_the_end(launch, shared)?;
         }
         Action::Stop(after) => {
             let mut server = launch.start_ready()?;
@@ -116,28 +137,32 @@ fn run_one(
     Ok(())
 }
 
-/// Loads a file, killed on the way as often as asked, then to the end: only that makes obligations.
-fn load(
-    number: usize,
-    directory: &Path,
-    launch: &Launch,
-    shared: &Shared,
-    killed: &mut Killed,
-    kills: &[Option<Duration>],
-) -> Result<()> {
-    let ids = shared.oracle.issue(LOAD_RECORDS);
-    let path = directory.join(format!("load-{number}.ndjson"));
-    setup::put_load_file(&path, &shared.oracle, ids.clone(), shared.epoch)?;
-    let file = path.to_str().context("the temporary directory's name is not UTF-8")?;
-    for after in kills.iter().flatten() {
-        let mut load = launch.spawn(&["load", file])?;
-        wait::pause(*after);
-        killed.while_loading += u64::from(load.kill()?);
+/// A file of records, and the ids in it.
+struct LoadFile {
+    path: String,
+    ids: Range<u64>,
+}
+
+impl LoadFile {
+    fn put(number: usize, directory: &Path, shared: &Shared) -> Result<Self> {
+        let ids = shared.oracle.issue(LOAD_RECORDS);
+        let path = directory.join(format!("load-{number}.ndjson"));
+        setup::put_load_file(&path, &shared.oracle, ids.clone(), shared.epoch)?;
+        let path = path.to_str().context("the temporary directory's name is not UTF-8")?.to_owned();
+        Ok(Self { path, ids })
     }
-    let status = launch.spawn(&["load", file])?.wait_for_end(LOAD_LIMIT)?;
-    if !status.success() {
-        bail!("millrace load ended with {status}");
+
+    fn load(&self, launch: &Launch) -> Result<OwnedChild> {
+        launch.spawn(&["load", &self.path])
     }
-    shared.oracle.acknowledge(ids);
-    Ok(())
+
+    /// Only a load that says it is done makes obligations.
+    fn load_to_the_end(self, launch: &Launch, shared: &Shared) -> Result<()> {
+        let status = self.load(launch)?.wait_for_end(LOAD_LIMIT)?;
+        if !status.success() {
+            bail!("millrace load ended with {status}");
+        }
+        shared.oracle.acknowledge(self.ids);
+        Ok(())
+    }
 }

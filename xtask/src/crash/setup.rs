@@ -28,10 +28,7 @@ const SCHEMA: &str = r#"[
 /// happens several times a second here.
 const CONFIG: &str = r#"
 [log]
-segment_bytes_max = 4194304
-
-[[topic]]
-name = "gemini-telemetry-logs"
+segment_bytes_max = 2097152
 
 [[sink]]
 name = "everything"
@@ -40,7 +37,7 @@ topic = "gemini-telemetry-logs"
 [[pipeline]]
 name = "crash"
 topic = "gemini-telemetry-logs"
-table = "crash_rows"
+table = "telemetry.crash_rows"
 schema = "schema.json"
 partition = "sent_at"
 clustering = ["id"]
@@ -50,12 +47,13 @@ path = "transform.js"
 function = "transform"
 
 [pipeline.window]
-age_ms_max = 60
+age_ms_max = 50
 rows_max = 500
 
 [lake]
-compact_files_min = 4
-checkpoint_interval_commits = 10
+compaction_files_min = 3
+compaction_interval_seconds = 1
+checkpoint_commits = 10
 "#;
 
 /// Writes the run's files and says how its server is started.
