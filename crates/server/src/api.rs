@@ -84,11 +84,7 @@ struct QueryRequest {
 
 /// `POST /api/query`: `{"sql"}` in, `{"columns", "rows", "elapsed_ms"}` out. The content type is asked
 /// for because a web page cannot send it to another origin without asking first (CORS preflight).
-async fn query(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+async fn query(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     if !content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
         return Err(ApiError::new(

@@ -66,7 +66,10 @@ impl Guard {
             let host = headers.get(HOST).and_then(|value| value.to_str().ok());
             let host = uri.authority().map(|authority| authority.as_str()).or(host);
             if host.is_some_and(|host| !is_loopback_host(host)) {
-                return Some((StatusCode::FORBIDDEN, "the Host header does not name this machine's loopback"));
+                return Some((
+                    StatusCode::FORBIDDEN,
+                    "the Host header does not name this machine's loopback",
+                ));
             }
         }
         if let Some(origin) = headers.get(ORIGIN) {
