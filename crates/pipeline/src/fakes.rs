@@ -225,7 +225,9 @@ impl Sink for FakeSink {
     }
 
     fn offsets(&self, topic: TopicId, start: Offset, end: Offset) -> Result<Vec<Offset>, SinkError> {
-        assert_eq!(topic, TOPIC);
+        if topic != TOPIC {
+            return Ok(Vec::new());
+        }
         let (unreadable, mut offsets) = (self.with(|state| state.unreadable), self.all_offsets());
         if unreadable {
             return Err(self.error(true));

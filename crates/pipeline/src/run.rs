@@ -123,7 +123,7 @@ pub(crate) fn commit_loop(mut committer: Committer, shared: &Shared, belt: &Belt
 
 /// The next window: closed by its limits or by age. While the commit before it took long, it has aged
 /// on the belt, so it takes everything that is ready and grows up to its limits.
-fn gather(belt: &Belt, limits: &FillLimits) -> Option<Window> {
+pub(crate) fn gather(belt: &Belt, limits: &FillLimits) -> Option<Window> {
     let Taken::Chunk(first) = belt.take_done(None, |_| true) else { return None };
     let mut window = Window::open(*first);
     while !window.is_closed(limits) {

@@ -138,8 +138,13 @@ impl Shared {
         self.lock().failing = Some(reason);
     }
 
-    /// The committer is done.
+    /// The committer is done: sets the state, and the gauges a last time.
     pub fn end(&self) {
+        self.set_end();
+        self.meters.observe(&self.status());
+    }
+
+    fn set_end(&self) {
         let mut inner = self.lock();
         if inner.state.is_over() {
             return;

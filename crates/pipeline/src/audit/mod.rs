@@ -237,9 +237,10 @@ fn check_count(
     findings: &mut Vec<Finding>,
 ) {
     let Some(found) = found.filter(|&found| found != expected) else { return };
-    let (code, repair) = if found < expected {
+    let (code, difference, repair) = if found < expected {
         (
             missing,
+            "missing",
             "rows or a data file were removed outside millrace, or a counter was altered: restore the \
                    table from an earlier version or a backup; messages that the topic still holds can be \
                    folded again into a new table",
@@ -247,6 +248,7 @@ fn check_count(
     } else {
         (
             extra,
+            "too many",
             "rows were added outside millrace, or a counter was altered: restore the table from an \
                  earlier version or a backup",
         )
@@ -254,7 +256,7 @@ fn check_count(
     findings.push(Finding {
         code,
         what: format!(
-            "the ledger says {expected} rows, there are {found}: {} of them",
+            "the ledger says {expected} rows, there are {found}: {} {difference}",
             found.abs_diff(expected)
         ),
         place: format!("table {table}"),
@@ -385,3 +387,6 @@ fn topic_unknown(identity: &Identity, known: &str, offset: Offset) -> Finding {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,7 @@ fn start(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, ..ProptestConfig::default() })]
 
     #[test]
     fn each_message_ends_in_exactly_one_place(first in limits(), acts in prop::collection::vec(act(), 1..60)) {

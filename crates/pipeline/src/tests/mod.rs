@@ -2,6 +2,8 @@
 
 mod fold;
 mod machine;
+mod metered;
+mod parts;
 mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -195,6 +195,19 @@ fn a_slow_sink_holds_back_the_reader() {
 }
 
 #[test]
+fn an_audit_beside_a_pipeline_at_work_balances() {
+    let world = World::new(0);
+    let pipeline = world.start(config(), FakeTransforms::new("", thirds));
+    for _ in 0..40 {
+        world.source.append(50);
+        let report = run_audit(&world.source, &world.rows, &world.dead);
+        assert!(report.balanced, "{report}");
+    }
+    assert_eq!(pipeline.drain(), PipelineState::Stopped);
+    world.check();
+}
+
+#[test]
 fn a_bad_configuration_is_refused() {
     let world = World::new(0);
     for config in [
