@@ -79,7 +79,8 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
             let launch = Launch::inside(directory.path(), binary.clone())?;
             let size = if arguments.quick { &QUICK } else { &FULL };
             let found = run_one(name, &launch, directory.path(), size);
-            let found = found.with_context(|| keep_log(name, &launch))?;
+            let found =
+                found.inspect_err(|_| show_log(&launch)).with_context(|| format!("benchmark {name}"))?;
             print!("{}", report::markdown(&found));
             figures.extend(found);
         }
@@ -118,10 +119,12 @@ fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result
     }
 }
 
-/// The last lines of the server's log, for the error.
-fn keep_log(name: &str, launch: &Launch) -> String {
+/// Shows the end of the server's log, which goes with the temporary directory.
+fn show_log(launch: &Launch) {
     let log = launch.log_file.as_deref().and_then(|path| std::fs::read_to_string(path).ok());
     let log = log.unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
-    format!("{name} failed; the server said last:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+    for line in &lines[lines.len().saturating_sub(20)..] {
+        eprintln!("server: {line}");
+    }
 }
