@@ -1,5 +1,6 @@
 //! Measures how fast messages go through a UDF on one core: the recorded Gemini CLI entries as they
-//! are, and entries of about 1 kB. `cargo run --release -p millrace-udf --example udf_bench [SECONDS]`
+//! are, and entries of about 1 kB. `cargo run --release -p millrace-udf --example udf_bench [SECONDS [BODY]]`,
+//! with BODY as the body of another function of `s` to measure, for instance `return s`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ const ENTRIES: &str = include_str!("../../../testdata/gemini-cli/cloud_logging_e
 #[derive(Default)]
 struct Count {
     rows: u64,
-    bytes: u64,
     failures: u64,
 }
 
@@ -32,8 +32,7 @@ impl RowSink for Count {
         Ok(())
     }
 
-    fn put_json_row(&mut self, _: usize, row: &str) -> Result<(), CellError> {
-        self.bytes += row.len() as u64;
+    fn put_json_row(&mut self, _: usize, _: &str) -> Result<(), CellError> {
         Ok(())
     }
 
@@ -87,9 +86,18 @@ fn small_entries() -> Vec<String> {
     ENTRIES.lines().filter_map(small).collect()
 }
 
+/// Processor seconds of this process so far, all threads: user and system time in hundredths, fields 14
+/// and 15 of Linux's `/proc/self/stat`. A busy machine does not change it much.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or("");
+    let ticks = after_name.split_ascii_whitespace().skip(11).take(2);
+    ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// Runs `engines` transforms side by side for `time` and prints messages per second.
 fn measure(udf: &Arc<Udf>, name: &str, batch: &MessageBatch, engines: usize, time: Duration) {
-    let started = Instant::now();
+    let (started, processor_before) = (Instant::now(), processor_seconds());
     let workers: Vec<_> = (0..engines)
         .map(|_| {
             let (udf, batch) = (Arc::clone(udf), batch.clone());
@@ -106,17 +114,18 @@ fn measure(udf: &Arc<Udf>, name: &str, batch: &MessageBatch, engines: usize, tim
     for worker in workers {
         if let Ok(Ok(count)) = worker.join() {
             total.rows += count.rows;
-            total.bytes += count.bytes;
             total.failures += count.failures;
         }
     }
     let seconds = started.elapsed().as_secs_f64();
+    let processor = processor_seconds() - processor_before;
     println!(
-        "{name}: {engines} engine(s), {} bytes/message in, {:.0} messages/s, {:.1} us/message, {:.1} MB/s out, {} failures",
+        "{name}: {engines} engine(s), {} bytes/message, {:.0} messages/s, {:.0} messages per processor second \
+         ({:.1} us each), {} failures",
         batch.data_bytes() / batch.len(),
         total.rows as f64 / seconds,
-        seconds * 1e6 * engines as f64 / total.rows as f64,
-        total.bytes as f64 / seconds / 1e6,
+        total.rows as f64 / processor,
+        processor * 1e6 / total.rows as f64,
         total.failures,
     );
 }
@@ -129,6 +138,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let recorded = batch(ENTRIES.lines().cycle().take(16_384));
     let small = small_entries();
     let small = batch(small.iter().map(String::as_str).cycle().take(16_384));
+    if let Some(body) = std::env::args().nth(2) {
+        let script = Script { name: "argument".to_owned(), source: format!("function f(s) {{ {body} }}") };
+        let udf = Arc::new(Udf::load(UdfConfig::new(vec![script], "f"))?);
+        measure(&udf, "argument, recorded", &recorded, 1, time);
+        measure(&udf, "argument, about 1 kB", &small, 1, time);
+        return Ok(());
+    }
     for engines in [1, 2] {
         measure(&udf, "recorded", &recorded, engines, time);
         measure(&udf, "about 1 kB", &small, engines, time);

@@ -139,7 +139,10 @@ impl Runner for ChildRunner {
             }
             self.end();
         }
-        Verdict::failed(ErrorClass::UdfThrew, format!("the UDF's process ended twice on this message: {reason}"))
+        Verdict::failed(
+            ErrorClass::UdfThrew,
+            format!("the UDF's process ended twice on this message: {reason}"),
+        )
     }
 }
 
@@ -168,8 +171,13 @@ pub fn run_child(mut input: impl Read, output: impl Write) -> Result<(), ChildEr
 
 fn answer(host: &mut Host, counters: &Counters, text: String) -> Answer {
     let counts = || {
-        [&counters.engine_rebuilds, &counters.memory_retries, &counters.console_calls, &counters.job_overflows]
-            .map(get)
+        [
+            &counters.engine_rebuilds,
+            &counters.memory_retries,
+            &counters.console_calls,
+            &counters.job_overflows,
+        ]
+        .map(get)
     };
     let before = counts();
     let job = Arc::new(Job::new(Chunk::of_one(text), host.id()));

@@ -57,7 +57,8 @@ pub struct UdfConfig {
     /// Most processor time for one message. Processor time and not the wall clock, so that a busy or
     /// paused machine does not make dead letters (where the system tells it; see `clock.rs`).
     pub time_limit: Duration,
-    /// Most memory of one engine, in bytes.
+    /// Most memory of one engine, in bytes. While it runs a message of 1 MiB or more it may have twelve
+    /// times the message on top.
     pub heap_bytes_max: usize,
     /// Deepest stack of one engine, in bytes; 64 KiB to 16 MiB.
     pub stack_bytes_max: usize,
@@ -188,12 +189,12 @@ pub enum UdfError {
         nearest: Option<String>,
     },
     /// The name means something else than a function.
-    #[error("`{function}` is a {type_name}, not a function")]
+    #[error("`{function}` is {kind}, not a function")]
     NotAFunction {
         /// The name.
         function: String,
-        /// What it is.
-        type_name: String,
+        /// What it is, with its article.
+        kind: String,
     },
     /// The function has Pub/Sub's shape.
     #[error(

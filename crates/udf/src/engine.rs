@@ -18,7 +18,7 @@ use crate::config::{UdfConfig, UdfError};
 use crate::load;
 use crate::pulse::Pulse;
 use crate::stats::{Counters, add};
-use crate::thrown::Thrown;
+use crate::thrown::{self, Thrown};
 use crate::verdict::Verdict;
 
 /// Most promise jobs run after one message.
@@ -29,6 +29,14 @@ const HEAP_CHECK_INTERVAL_BYTES: usize = 1024 * 1024;
 
 /// Messages run through an engine between two looks at its heap.
 const HEAP_CHECK_INTERVAL_MESSAGES: usize = 1024;
+
+/// Payloads from this size on get heap beyond the limit, in proportion: the limit is there for what a
+/// script wastes, and a message that the log took must not fail for its size alone.
+const LARGE_PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// Heap for each byte of a large payload. Parsing and stringifying twice holds the text up to six times
+/// at once, two bytes a character when one of them is beyond Latin-1.
+const HEAP_PER_PAYLOAD_BYTE: usize = 12;
 
 /// An engine with the UDF loaded. The fields are in the order in which they must go: values before
 /// their context, the context before its runtime.
@@ -115,10 +123,17 @@ impl Engine {
         self.unchecked_messages += 1;
         self.unchecked_bytes += text.len();
         self.polls.set(0);
+        let is_large = text.len() >= LARGE_PAYLOAD_BYTES;
+        if is_large {
+            self.runtime.set_memory_limit(self.heap_bytes_max + HEAP_PER_PAYLOAD_BYTE * text.len());
+        }
         let (mut verdict, broken_by_jobs) = self.context.with(|ctx| {
             let verdict = self.call_in(&ctx, text);
             (verdict, self.run_jobs(&ctx))
         });
+        if is_large {
+            self.runtime.set_memory_limit(self.heap_bytes_max);
+        }
         let stopped = self.pulse.is_stopped();
         if stopped && (broken_by_jobs || matches!(verdict, Verdict::Failed(_))) {
             verdict = Verdict::failed(ErrorClass::UdfTimeout, "the UDF was stopped at its time limit");
@@ -144,8 +159,7 @@ impl Engine {
             return Verdict::Filtered;
         }
         let Some(string) = value.as_string() else {
-            let type_name = value.type_of().as_str();
-            let message = format!("the UDF returned a value of type {type_name}: it must return a string");
+            let message = format!("the UDF returned {}: it must return a string", thrown::kind(value));
             return Verdict::failed(ErrorClass::UdfResultType, message);
         };
         let text = match string.to_string() {

@@ -88,8 +88,7 @@ pub(crate) fn decode_config(mut frame: &[u8]) -> io::Result<UdfConfig> {
     let rest = &mut frame;
     let mut config =
         UdfConfig { time_limit: Duration::from_micros(take_number(rest)?), ..UdfConfig::default() };
-    for bytes_max in [&mut config.heap_bytes_max, &mut config.stack_bytes_max, &mut config.output_bytes_max]
-    {
+    for bytes_max in [&mut config.heap_bytes_max, &mut config.stack_bytes_max, &mut config.output_bytes_max] {
         *bytes_max = usize::try_from(take_number(rest)?).map_err(|_| garbled("a limit is out of range"))?;
     }
     config.shape = if take_number(rest)? == 1 { Shape::Template } else { Shape::ByParameterCount };

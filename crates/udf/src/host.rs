@@ -176,7 +176,9 @@ impl Host {
         self.shared.pulse.abandon();
         if self.place == Place::Child {
             // Its thread is not stuck: it waits for the child, and ends when that is gone.
-            if let Some(child) = self.shared.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut() {
+            if let Some(child) =
+                self.shared.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut()
+            {
                 child.kill();
             }
             return;

@@ -9,7 +9,7 @@ use rquickjs::{Ctx, Function, Object, Persistent, Value};
 
 use crate::config::{Script, Shape, UdfConfig, UdfError};
 use crate::stats::{Counters, add};
-use crate::thrown::Thrown;
+use crate::thrown::{self, Thrown};
 
 /// Least similarity (Jaro-Winkler, 0 to 1) for a name to be offered in place of a missing one.
 const SIMILARITY_MIN: f64 = 0.7;
@@ -58,7 +58,7 @@ pub(crate) fn load(ctx: &Ctx<'_>, config: &UdfConfig, counters: &Arc<Counters>) 
     for script in &config.scripts {
         evaluate(ctx, &script.source, &script.name).map_err(|thrown| script_error(script, &thrown))?;
     }
-    // A jobs left by top-level code (a promise) is as much part of loading as the code itself.
+    // Jobs left by top-level code (a promise) is as much part of loading as the code itself.
     for _ in 0..crate::engine::JOBS_PER_MESSAGE_MAX {
         if !ctx.execute_pending_job() {
             break;
@@ -122,8 +122,8 @@ fn find<'js>(ctx: &Ctx<'js>, name: &str, built_in: &BTreeSet<String>) -> Result<
             return Err(UdfError::FunctionMissing { function: name.to_owned(), nearest });
         }
     };
-    let type_name = value.type_of().as_str().to_owned();
-    value.into_function().ok_or_else(|| UdfError::NotAFunction { function: name.to_owned(), type_name })
+    let kind = thrown::kind(&value).to_owned();
+    value.into_function().ok_or_else(|| UdfError::NotAFunction { function: name.to_owned(), kind })
 }
 
 fn global_functions(ctx: &Ctx<'_>) -> BTreeSet<String> {

@@ -160,7 +160,9 @@ impl Waited {
                 ErrorClass::UdfTimeout,
                 "the UDF is stuck in a native function that cannot be interrupted; its engine was given up",
             ),
-            Self::Lost => Verdict::failed(ErrorClass::UdfThrew, "the engine ended unexpectedly on this message"),
+            Self::Lost => {
+                Verdict::failed(ErrorClass::UdfThrew, "the engine ended unexpectedly on this message")
+            }
         }
     }
 }

@@ -72,6 +72,25 @@ impl Thrown {
     }
 }
 
+/// What kind of value it is, in the words of the language, with its article.
+pub(crate) fn kind(value: &Value<'_>) -> &'static str {
+    match value.type_of() {
+        Type::Int | Type::Float => "a number",
+        Type::Bool => "a boolean",
+        Type::BigInt => "a bigint",
+        Type::Function | Type::Constructor => "a function",
+        Type::Exception => "an error object",
+        Type::Array => "an array",
+        Type::Promise => "a promise",
+        Type::Proxy => "a proxy",
+        Type::Symbol => "a symbol",
+        Type::String => "a string",
+        Type::Null => "null",
+        Type::Undefined | Type::Uninitialized => "undefined",
+        _ => "an object",
+    }
+}
+
 /// Clears the pending exception, if any, so that nothing later takes it for its own.
 fn forget_exception(ctx: &Ctx<'_>) {
     if ctx.has_exception() {
@@ -89,7 +108,7 @@ fn property(ctx: &Ctx<'_>, object: &Object<'_>, key: &str) -> Option<String> {
 /// A value that is not an Error, in words.
 fn describe<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
     if value.is_symbol() || value.is_proxy() {
-        return format!("a {}", value.type_of().as_str());
+        return kind(value).to_owned();
     }
     let plain = coerced(ctx, value);
     let json = (value.type_of() == Type::Object).then(|| ctx.json_stringify(value.clone()).ok().flatten());
@@ -98,7 +117,7 @@ fn describe<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
     let is_telling = |text: &String| text != "[object Object]";
     match plain.filter(is_telling).or(json) {
         Some(text) => text,
-        None => format!("a {} that cannot be turned into text", value.type_of().as_str()),
+        None => format!("{} that cannot be turned into text", kind(value)),
     }
 }
 
