@@ -206,8 +206,9 @@ fn put_text(
             if !base64_into(text, out) {
                 return Err(Misfit::Form);
             }
-            if rules.length_max.is_some_and(|most| out.len() - start > most) {
-                return because(format!("it has {} bytes", out.len() - start));
+            let length = out.len() - start;
+            if let Some(most) = rules.length_max.filter(|&most| length > most) {
+                return because(format!("it has {length} bytes, the field takes at most {most}"));
             }
         }
         (FieldType::BigNumeric, value) => {

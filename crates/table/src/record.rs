@@ -74,8 +74,8 @@ impl Record {
                     self.put_field(row, index, reader, scratch, &mut faults)?;
                 }
                 Err(fault) => {
-                    reader.skip_value().map_err(|error| faults.or_broken(error))?;
                     faults.add(None, fault);
+                    reader.skip_value().map_err(|error| faults.or_broken(error))?;
                 }
             }
             if !reader.take(b',') {
