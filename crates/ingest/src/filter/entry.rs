@@ -127,7 +127,7 @@ mod tests {
         for yes in [
             "",
             "severity>=ERROR",
-            "severity=error AND severity<500.5 OR severity>=400",
+            "severity=error AND severity<501 OR severity<400",
             "severity=(ALERT OR ERROR)",
             "resource.type=global resource.labels.project_id=p",
             r#"jsonPayload."event.name"="gemini_cli.API_error""#,

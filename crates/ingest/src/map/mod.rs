@@ -47,3 +47,6 @@ pub(crate) fn map(signal: Signal, request: &[u8], context: &MapContext<'_>) -> R
         Signal::Traces => signals::map_traces(request, context),
     }
 }
+
+#[cfg(test)]
+mod tests;
