@@ -1,6 +1,6 @@
 //! The columns of a RECORD, and of a table: the same thing. Reads JSON objects into them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use millrace_model::ErrorClass;
 
@@ -164,33 +164,44 @@ impl Record {
     }
 }
 
-/// What was refused in an object so far: by column, and names that are no column.
+/// What was refused in an object so far, by column, and among them one name that is no column's. With
+/// each its turn, so that the first can be named.
 #[derive(Default)]
-struct Faults(Vec<(Option<usize>, Fault)>);
+struct Faults {
+    by_column: BTreeMap<Option<usize>, (usize, Fault)>,
+    count: usize,
+}
 
 impl Faults {
-    /// Notes a fault. One for each column is enough, and one for all unknown names.
+    /// Notes a fault; the first of a column stays.
     fn add(&mut self, column: Option<usize>, fault: Fault) {
-        if self.0.iter().all(|(other, _)| *other != column) {
-            self.0.push((column, fault));
-        }
+        self.count += 1;
+        self.by_column.entry(column).or_insert((self.count, fault));
     }
 
     /// A later value of that column was good.
     fn forgive(&mut self, column: usize) {
-        if !self.0.is_empty() {
-            self.0.retain(|(other, _)| *other != Some(column));
+        if !self.by_column.is_empty() {
+            self.by_column.remove(&Some(column));
         }
+    }
+
+    fn take_first(&mut self) -> Option<Fault> {
+        let faults = std::mem::take(&mut self.by_column).into_values();
+        faults.min_by_key(|(turn, _)| *turn).map(|(_, fault)| fault)
     }
 
     /// What to say when a refused value cannot even be passed over: that the text is broken, if it is;
     /// else what was refused.
     fn or_broken(&mut self, error: JsonError) -> Fault {
         let skipping = Fault::in_row(error);
-        if skipping.is_broken_text() || self.0.is_empty() { skipping } else { self.0.swap_remove(0).1 }
+        if skipping.is_broken_text() {
+            return skipping;
+        }
+        self.take_first().unwrap_or(skipping)
     }
 
-    fn into_result(self) -> Result<(), Fault> {
-        self.0.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+    fn into_result(mut self) -> Result<(), Fault> {
+        self.take_first().map_or(Ok(()), Err)
     }
 }

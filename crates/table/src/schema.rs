@@ -3,11 +3,11 @@
 use std::fmt;
 
 /// Deepest nesting of RECORD fields that BigQuery takes
-/// (<https://cloud.google.com/bigquery/quotas#all_tables>: "15 levels").
+/// (<https://cloud.google.com/bigquery/docs/nested-repeated#limitations>).
 pub const NESTING_LEVELS_MAX: usize = 15;
 
 /// Most columns of a table, nested ones counted
-/// (<https://cloud.google.com/bigquery/quotas#all_tables>: "10,000 columns").
+/// (<https://cloud.google.com/bigquery/quotas#all_tables>).
 pub const COLUMNS_MAX: usize = 10_000;
 
 /// Longest field name in characters (<https://cloud.google.com/bigquery/docs/schemas#column_names>).

@@ -10,7 +10,7 @@ use crate::schema::{Field, FieldType, Mode, TableSchema};
 use crate::schema_check::{clustering_problem, partition_problem};
 
 /// Largest row as JSON text, BigQuery's limit for streamed rows
-/// (<https://cloud.google.com/bigquery/quotas#streaming_inserts>: "Maximum row size 10 MB").
+/// (<https://cloud.google.com/bigquery/quotas#streaming_inserts>).
 pub const ROW_BYTES_MAX: usize = 10_000_000;
 
 /// Most clustering columns, BigQuery's limit.

@@ -4,44 +4,13 @@
 
 mod support;
 
-use std::sync::Arc;
-
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampMicrosecondType;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millrace_model::ErrorClass::{InvalidJson, InvalidValue};
-use millrace_model::{CellError, ErrorClass, RowSink};
-use millrace_table::{RowBuilder, TableSchema, TableSpec};
-
-/// A table of one column `v`, declared by the JSON keys behind its name.
-fn spec(declaration: &str) -> Arc<TableSpec> {
-    let schema = TableSchema::parse(&format!(r#"[{{"name": "v", {declaration}}}]"#)).unwrap();
-    Arc::new(TableSpec::new("t", schema, None, &[]).unwrap())
-}
-
-/// What the JSON text of a value becomes, as Arrow shows it; `null` for null.
-fn read(spec: &Arc<TableSpec>, value: &str) -> Result<String, CellError> {
-    let mut builder = RowBuilder::new(Arc::clone(spec), support::batch(1));
-    builder.put_json_row(0, &format!(r#"{{"v": {value}}}"#))?;
-    builder.finish_row(0)?;
-    let rows = builder.finish().unwrap().rows;
-    let column = rows.column(0);
-    if column.is_null(0) {
-        return Ok("null".to_owned());
-    }
-    // The display knows time zones by their offset only.
-    let moments =
-        column.as_primitive_opt::<TimestampMicrosecondType>().filter(|moments| moments.timezone().is_some());
-    let column =
-        moments.map_or(Arc::clone(column), |moments| Arc::new(moments.clone().with_timezone("+00:00")));
-    let options = FormatOptions::default();
-    Ok(ArrayFormatter::try_new(&column, &options).unwrap().value(0).to_string())
-}
+use millrace_model::ErrorClass::{self, InvalidJson, InvalidValue};
+use support::{one_column, read_one};
 
 fn takes(declaration: &str, values: &[(&str, &str)]) {
-    let spec = spec(declaration);
+    let spec = one_column(declaration);
     for (value, becomes) in values {
-        assert_eq!(read(&spec, value).as_deref(), Ok(*becomes), "{declaration} {value}");
+        assert_eq!(read_one(&spec, value).as_deref(), Ok(*becomes), "{declaration} {value}");
     }
 }
 
@@ -50,9 +19,9 @@ fn refuses(declaration: &str, values: &[(&str, &str)]) {
 }
 
 fn refuses_as(class: ErrorClass, declaration: &str, values: &[(&str, &str)]) {
-    let spec = spec(declaration);
+    let spec = one_column(declaration);
     for (value, message) in values {
-        let error = read(&spec, value).unwrap_err();
+        let error = read_one(&spec, value).unwrap_err();
         assert_eq!((error.class, error.message.as_str()), (class, *message), "{declaration} {value}");
     }
 }
@@ -90,7 +59,11 @@ fn strings() {
         ],
     );
     for half in [r#""\udc00""#, r#""\ud800\ud800""#, r#""\ud83dx""#, r#""\ud83d\u0041""#] {
-        assert_eq!(read(&spec(r#""type": "STRING""#), half).unwrap_err().class, InvalidValue, "{half}");
+        assert_eq!(
+            read_one(&one_column(r#""type": "STRING""#), half).unwrap_err().class,
+            InvalidValue,
+            "{half}"
+        );
     }
     refuses(
         r#""type": "STRING", "maxLength": 3"#,
@@ -185,7 +158,7 @@ fn integers() {
         ],
     );
     let long = format!("\"{}\"", "x".repeat(1_000_000));
-    let error = read(&spec(r#""type": "INT64""#), &long).unwrap_err();
+    let error = read_one(&one_column(r#""type": "INT64""#), &long).unwrap_err();
     assert!(
         error.message.ends_with("... (999800 more bytes)\"") && error.message.len() < 400,
         "{}",
@@ -415,7 +388,7 @@ fn json() {
         ],
     );
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    assert!(read(&spec(r#""type": "JSON""#), &deep(500)).is_ok());
+    assert!(read_one(&one_column(r#""type": "JSON""#), &deep(500)).is_ok());
     refuses(
         r#""type": "JSON""#,
         &[

@@ -3,8 +3,7 @@
 use super::{JsonError, Kind, Reader};
 
 /// Deepest nesting of a value that is kept as JSON: BigQuery's limit
-/// (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type>: "the maximum
-/// nesting depth is 500").
+/// (<https://cloud.google.com/bigquery/docs/json-data#limitations>: "a nesting limit of 500").
 pub(crate) const JSON_LEVELS_MAX: usize = 500;
 
 const WORDS: usize = JSON_LEVELS_MAX.div_ceil(64);

@@ -5,7 +5,7 @@ pub(crate) mod decimal;
 pub(crate) mod time;
 pub(crate) mod zone;
 
-/// The boolean that a text spells: what BigQuery lists for text files, in any case
+/// The boolean that a text spells: what BigQuery lists for CSV files, in any case
 /// (<https://cloud.google.com/bigquery/docs/data-types>: "1 or 0, true or false, t or f, yes or no, or y or n").
 pub(crate) fn boolean(text: &str) -> Option<bool> {
     const SPELLINGS: [(&str, bool); 10] = [

@@ -1,6 +1,6 @@
 //! Days, times of day and moments from text. The forms are those of GoogleSQL's canonical formats
-//! (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#canonical_format_for_timestamp_literals>)
-//! and of BigQuery's loads (<https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json#details_of_loading_json_data>).
+//! (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#timestamp_type>) and of
+//! BigQuery's loads (<https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-json>).
 
 use chrono::{Datelike, NaiveDate};
 

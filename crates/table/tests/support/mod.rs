@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
-use millrace_model::{MessageBatch, MessageLayout, Micros, Offset, RowSink, TopicId};
+use millrace_model::{CellError, MessageBatch, MessageLayout, Micros, Offset, RowSink, TopicId};
 use millrace_table::{BuiltRows, RowBuilder, TableSchema, TableSpec};
 use serde_json::{Map, Value};
 
@@ -81,4 +84,29 @@ pub fn build(spec: &Arc<TableSpec>, rows: &[impl AsRef<str>]) -> BuiltRows {
         builder.finish_row(index).unwrap();
     }
     builder.finish().unwrap()
+}
+
+/// A table of one column `v`, declared by the JSON keys behind its name.
+pub fn one_column(declaration: &str) -> Arc<TableSpec> {
+    let schema = TableSchema::parse(&format!(r#"[{{"name": "v", {declaration}}}]"#)).unwrap();
+    Arc::new(TableSpec::new("t", schema, None, &[]).unwrap())
+}
+
+/// What the JSON text of a value becomes, as Arrow shows it; `null` for null.
+pub fn read_one(spec: &Arc<TableSpec>, value: &str) -> Result<String, CellError> {
+    let mut builder = RowBuilder::new(Arc::clone(spec), batch(1));
+    builder.put_json_row(0, &format!(r#"{{"v": {value}}}"#))?;
+    builder.finish_row(0)?;
+    let rows = builder.finish().unwrap().rows;
+    let column = rows.column(0);
+    if column.is_null(0) {
+        return Ok("null".to_owned());
+    }
+    // The display knows time zones by their offset only.
+    let moments =
+        column.as_primitive_opt::<TimestampMicrosecondType>().filter(|moments| moments.timezone().is_some());
+    let column =
+        moments.map_or(Arc::clone(column), |moments| Arc::new(moments.clone().with_timezone("+00:00")));
+    let options = FormatOptions::default();
+    Ok(ArrayFormatter::try_new(&column, &options).unwrap().value(0).to_string())
 }
