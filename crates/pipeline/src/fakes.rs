@@ -8,8 +8,8 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use millrace_model::{
-    Bounds, ErrorClass, Failure, MessageBatch, MessageLayout, MessageView, Micros, Offset, ReadLimit, RowSink,
-    Source, SourceError, Stage, TopicId, Transform, TransformFactory, UdfHash,
+    Bounds, ErrorClass, Failure, MessageBatch, MessageLayout, MessageView, Micros, Offset, ReadLimit,
+    RowSink, Source, SourceError, Stage, TopicId, Transform, TransformFactory, UdfHash,
 };
 use millrace_table::{TableSchema, TableSpec};
 
@@ -91,7 +91,8 @@ impl Source for FakeSource {
             let mut batch = MessageBatch::new(TOPIC);
             for offset in from.0..state.messages.len() as u64 {
                 let data = &state.messages[usize::try_from(offset).unwrap()];
-                let over = batch.len() >= limit.messages_max || batch.data_bytes() + data.len() > limit.bytes_max;
+                let over =
+                    batch.len() >= limit.messages_max || batch.data_bytes() + data.len() > limit.bytes_max;
                 if limit.end.is_some_and(|end| offset >= end.0) || (over && !batch.is_empty()) {
                     break;
                 }
@@ -210,7 +211,10 @@ fn rows_of(batch: &RecordBatch) -> Vec<(u64, String)> {
     let offsets = batch.column_by_name("_offset").unwrap().as_primitive::<Int64Type>().values().to_vec();
     let text = |row| match batch.column_by_name("id") {
         Some(ids) => ids.as_string::<i32>().value(row).to_owned(),
-        None => String::from_utf8(batch.column_by_name("payloadBytes").unwrap().as_binary::<i32>().value(row).to_vec()).unwrap(),
+        None => String::from_utf8(
+            batch.column_by_name("payloadBytes").unwrap().as_binary::<i32>().value(row).to_vec(),
+        )
+        .unwrap(),
     };
     offsets.iter().enumerate().map(|(row, &offset)| (u64::try_from(offset).unwrap(), text(row))).collect()
 }

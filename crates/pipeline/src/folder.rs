@@ -53,8 +53,7 @@ impl Folder {
         let opening = open(&identity, &rows_marks, &dead_marks, source.bounds(), false)?;
         let version = Arc::new(Version::new(0, transforms, 1).unwrap());
         let chunk = ChunkLimits { messages_max: limits.chunk, bytes_max: limits.bytes };
-        let window =
-            WindowLimits { rows_max: limits.rows, bytes_max: limits.bytes, age_max: Duration::ZERO };
+        let window = WindowLimits { rows_max: limits.rows, bytes_max: limits.bytes, age_max: Duration::ZERO };
         let (source, dead) = (Arc::clone(source), Arc::clone(dead));
         let position = opening.ledger.next_offset;
         let reader =

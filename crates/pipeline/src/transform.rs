@@ -69,7 +69,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Builds the next part; answers it and the index behind its last message.
-    fn part(&mut self, transform: &mut Box<dyn Transform>, from: usize) -> Result<(BuiltRows, usize), String> {
+    fn part(
+        &mut self,
+        transform: &mut Box<dyn Transform>,
+        from: usize,
+    ) -> Result<(BuiltRows, usize), String> {
         if let Ok(built) = guarded(|| self.build(transform.as_mut(), from, self.chunk.batch.len())) {
             return built;
         }
@@ -98,7 +102,11 @@ impl Work<'_> {
             let before = rows.text_bytes;
             let end = to.min(next + run);
             self.run(transform, next, end, &mut rows);
-            run = next_run(end - next, rows.text_bytes - before, PART_TEXT_BYTES_MAX.saturating_sub(rows.text_bytes));
+            run = next_run(
+                end - next,
+                rows.text_bytes - before,
+                PART_TEXT_BYTES_MAX.saturating_sub(rows.text_bytes),
+            );
             next = end;
         }
         rows.rows.finish().map(|built| (built, next)).map_err(|error| error.to_string())
@@ -146,7 +154,8 @@ impl Work<'_> {
         end: Offset,
     ) -> Result<Transformed, String> {
         let BuiltRows { rows, mut outcomes, mut failures } = built;
-        let counted = (outcomes.len(), count(&outcomes, Outcome::Written), count(&outcomes, Outcome::DeadLettered));
+        let counted =
+            (outcomes.len(), count(&outcomes, Outcome::Written), count(&outcomes, Outcome::DeadLettered));
         if counted != (to - from, rows.num_rows(), failures.len()) {
             return Err(format!(
                 "the transform gave {} outcomes, {} rows and {} failures for {} messages from offset {start}",

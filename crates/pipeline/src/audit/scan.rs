@@ -7,7 +7,8 @@ use millrace_model::{Offset, TopicId};
 use crate::{Sink, SinkError};
 
 /// Most offsets that one question to a table covers: bounds the memory of an answer to 8 MiB.
-const OFFSETS_PER_QUESTION_MAX: u64 = 1 << 20;
+/// Few in tests, so that they ask more than once.
+const OFFSETS_PER_QUESTION_MAX: u64 = if cfg!(test) { 16 } else { 1 << 20 };
 
 /// A list in a finding names at most this many offsets.
 const OFFSETS_NAMED_MAX: usize = 10;

@@ -21,8 +21,11 @@ struct Books {
 impl Books {
     /// 3 messages have expired, 37 are folded (13 rows, 12 filtered, 12 dead letters), 10 are pending.
     fn new() -> Self {
-        let books =
-            Self { source: FakeSource::new(40), rows: FakeSink::new("rows"), dead: FakeSink::new("rows_dead") };
+        let books = Self {
+            source: FakeSource::new(40),
+            rows: FakeSink::new("rows"),
+            dead: FakeSink::new("rows_dead"),
+        };
         books.source.with(|state| state.start = 3);
         let mut folder = books.start();
         while folder.step().unwrap() {}

@@ -70,9 +70,40 @@ fn outcomes_that_flip_after_a_crash_between_the_two_commits() {
 }
 
 #[test]
+fn no_window_reaches_past_the_end_of_the_dead_letters() {
+    for chunk in [1, 3, 5, 10] {
+        let tables = Tables::new(25);
+        tables.rows.with(|state| state.faults.push_back(Fault::Breaks));
+        assert!(tables.start(Limits { rows: 5, ..LIMITS }, fail_odd).step().is_err());
+        let mut folder = tables.start(Limits { chunk, rows: 100, ..LIMITS }, fail_even);
+        assert!(folder.step().unwrap());
+        assert_eq!(folder.ledger().next_offset, Offset(5), "chunks of {chunk}");
+    }
+}
+
+#[test]
+fn an_erasure_between_two_windows_is_not_undone() {
+    let tables = Tables::new(20);
+    let mut folder = tables.start(LIMITS, |_| Fate::Write);
+    assert!(folder.step().unwrap());
+    let erased = LedgerKey::new("main", "rows", crate::fakes::TOPIC).app_id(crate::ERASED);
+    tables.rows.with(|state| {
+        state.rows.remove(3);
+        state.marks.insert(erased.clone(), 1);
+        state.faults.push_back(Fault::ReplyLost);
+    });
+    assert!(matches!(folder.step(), Err(Trouble::Retry(_))));
+    assert!(folder.step().unwrap());
+    assert_eq!(tables.rows.with(|state| state.marks[&erased]), 1);
+    assert_eq!(folder.ledger().erased, 1);
+    let report = run_audit(&tables.source, &tables.rows, &tables.dead);
+    assert!(report.balanced, "{report}");
+}
+
+#[test]
 fn dead_letters_whose_reply_was_lost_are_not_appended_again() {
     let tables = Tables::new(10);
-    tables.dead.with(|state| state.faults.push_back(Fault::ReplyLost));
+    tables.dead.with(|state| state.faults = [Fault::Works, Fault::ReplyLost].into());
     let mut folder = tables.start(LIMITS, fail_odd);
     assert!(matches!(folder.step(), Err(Trouble::Retry(_))));
     assert_eq!(folder.window_end(), Some(Offset(10)));

@@ -28,7 +28,10 @@ enum Act {
     /// The process dies; the next one runs the next version of the UDF with these limits.
     Crash(Limits),
     /// The next commits to the rows or the dead letters.
-    Faults { rows: bool, faults: Vec<Fault> },
+    Faults {
+        rows: bool,
+        faults: Vec<Fault>,
+    },
     /// The rows table refuses every n-th message from now on.
     Refuse(u64),
     /// Retention removes up to this many messages, folded or not.
@@ -103,7 +106,8 @@ impl World {
                 sink.with(|state| state.faults = faults.into());
             }
             Act::Refuse(nth) => {
-                self.rows.with(|state| state.refused = (0..1000).filter(|offset| offset % nth == 0).collect());
+                self.rows
+                    .with(|state| state.refused = (0..1000).filter(|offset| offset % nth == 0).collect());
             }
             Act::Expire(count) => self.source.with(|state| {
                 state.start = (state.start + count).min(state.messages.len() as u64);

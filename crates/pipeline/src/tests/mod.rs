@@ -17,7 +17,11 @@ pub(crate) fn run_audit(source: &FakeSource, rows: &FakeSink, dead: &FakeSink) -
 }
 
 /// Each message is in one table at most, once, with its own payload; answers where each is.
-pub(crate) fn placed(source: &FakeSource, rows: &FakeSink, dead: &FakeSink) -> (BTreeSet<u64>, BTreeSet<u64>) {
+pub(crate) fn placed(
+    source: &FakeSource,
+    rows: &FakeSink,
+    dead: &FakeSink,
+) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let mut seen = BTreeMap::new();
     for (table, sink) in [("rows", rows), ("dead", dead)] {
         for (offset, text) in sink.with(|state| state.rows.clone()) {

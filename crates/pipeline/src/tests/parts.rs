@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_model::{
-    ErrorClass, Failure, MessageBatch, Offset, ReadLimit, RowSink, Source, Stage, Transform, TransformFactory,
-    UdfHash,
+    ErrorClass, Failure, MessageBatch, Offset, ReadLimit, RowSink, Source, Stage, Transform,
+    TransformFactory, UdfHash,
 };
 use millrace_table::Outcome;
 
@@ -68,7 +68,10 @@ impl Transform for Inflate {
         for index in range {
             if batch.get(index).offset.0 % 10 == 9 {
                 let (message, stack) = ("y".repeat(3 << 20), None);
-                rows.dead_letter(index, Failure { stage: Stage::Udf, class: ErrorClass::UdfThrew, message, stack });
+                rows.dead_letter(
+                    index,
+                    Failure { stage: Stage::Udf, class: ErrorClass::UdfThrew, message, stack },
+                );
             } else {
                 rows.put_json_row(index, &row).unwrap();
                 rows.finish_row(index).unwrap();
@@ -133,7 +136,8 @@ fn belt(chunks: u64) -> Belt {
     taken.reverse();
     for (number, chunk) in taken {
         let mut transform = chunk.version.take().unwrap();
-        transform_chunk(&mut transform, &spec(), &chunk, |part, last| belt.put_done(number, part, last)).unwrap();
+        transform_chunk(&mut transform, &spec(), &chunk, |part, last| belt.put_done(number, part, last))
+            .unwrap();
     }
     belt
 }
@@ -170,6 +174,42 @@ fn a_belt_gives_back_in_order_and_ends_when_it_is_closed() {
     belt.close(true);
     assert_eq!(take(true), 3, "what no worker had begun is forgotten");
     assert!(belt.take_work().is_none());
+}
+
+#[test]
+fn a_belt_waits_for_the_next_in_order() {
+    let belt = Belt::new(1 << 30, 1 << 20);
+    let version = version(FakeTransforms::new("", |_| Fate::Write));
+    (0..2).for_each(|number| belt.put(chunk(number * 10, number * 10 + 10, &[], &version)));
+    let work: Vec<_> = (0..2).filter_map(|_| belt.take_work()).collect();
+    let finish = |(number, chunk): &(u64, Chunk)| {
+        let mut transform = chunk.version.take().unwrap();
+        transform_chunk(&mut transform, &spec(), chunk, |part, last| belt.put_done(*number, part, last))
+            .unwrap();
+    };
+    finish(&work[1]);
+    assert!(matches!(belt.take_done(Some(Instant::now()), |_| true), Taken::TimedOut));
+    finish(&work[0]);
+    for end in [10, 20] {
+        assert!(matches!(belt.take_done(None, |_| true), Taken::Chunk(part) if part.end == Offset(end)));
+    }
+}
+
+#[test]
+fn a_window_never_mixes_versions() {
+    let belt = Belt::new(1 << 30, 1 << 20);
+    for number in 0..4 {
+        let transforms = FakeTransforms::new("", |_| Fate::Write);
+        let version = Arc::new(Version::new(number / 2, transforms, 1).unwrap());
+        belt.put(chunk(number * 10, number * 10 + 10, &[], &version));
+        let Some((number, chunk)) = belt.take_work() else { panic!("no work") };
+        let mut transform = version.take().unwrap();
+        transform_chunk(&mut transform, &spec(), &chunk, |part, last| belt.put_done(number, part, last))
+            .unwrap();
+    }
+    belt.close(false);
+    let end = || gather(&belt, &limits(NO_LIMIT, NO_LIMIT, NO_LIMIT)).unwrap().end.0;
+    assert_eq!([end(), end()], [20, 40]);
 }
 
 #[test]

@@ -58,7 +58,10 @@ fn a_backlog_is_folded_in_order_and_within_the_limits() {
     let pipeline = world.start(config(), FakeTransforms::new("", thirds));
     assert_eq!(pipeline.drain(), PipelineState::Stopped);
     let status = pipeline.status();
-    assert_eq!((status.read, status.written, status.filtered, status.dead_lettered), (3000, 1000, 1000, 1000));
+    assert_eq!(
+        (status.read, status.written, status.filtered, status.dead_lettered),
+        (3000, 1000, 1000, 1000)
+    );
     assert_eq!((status.pending_messages, status.backlog_bytes, status.retries), (0, 0, 0));
     assert_eq!((status.freshness_seconds, status.system_lag_seconds), (0.0, 0.0));
     let offsets = world.rows.all_offsets();
