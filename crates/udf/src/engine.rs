@@ -88,7 +88,7 @@ impl Engine {
             handler_pulse.is_stopped()
         })));
         let context = Context::full(&runtime).map_err(refused)?;
-        let loaded = context.with(|ctx| load::load(&ctx, config, counters));
+        let loaded = context.with(|ctx| load::load(&ctx, config, pulse, counters));
         let loaded = loaded.map_err(|error| match error {
             _ if pulse.is_stopped() => UdfError::LoadTimeout(crate::watch::load_limit(config.time_limit)),
             error => error,

@@ -28,6 +28,7 @@ mod pulse;
 mod runner;
 mod script;
 mod stats;
+mod stringify;
 mod thrown;
 mod udf;
 mod verdict;

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Ctx, Function, Object, Persistent, Value};
+use rquickjs::{Atom, Ctx, Function, Object, Persistent, Value};
 
 use crate::config::{Script, Shape, UdfConfig, UdfError};
+use crate::pulse::Pulse;
 use crate::stats::{Counters, add};
+use crate::stringify;
 use crate::thrown::{self, Thrown};
 
 /// Least similarity (Jaro-Winkler, 0 to 1) for a name to be offered in place of a missing one.
@@ -49,8 +51,15 @@ pub(crate) struct Loaded {
 }
 
 /// Evaluates all scripts in `ctx` and finds the function.
-pub(crate) fn load(ctx: &Ctx<'_>, config: &UdfConfig, counters: &Arc<Counters>) -> Result<Loaded, UdfError> {
-    let escape = prepare(ctx, counters).map_err(|error| {
+pub(crate) fn load(
+    ctx: &Ctx<'_>,
+    config: &UdfConfig,
+    pulse: &Arc<Pulse>,
+    counters: &Arc<Counters>,
+) -> Result<Loaded, UdfError> {
+    let prepared =
+        stringify::install(ctx, pulse, config.heap_bytes_max).and_then(|()| prepare(ctx, counters));
+    let escape = prepared.map_err(|error| {
         let reason = if error.is_exception() { Thrown::catch(ctx).text() } else { error.to_string() };
         UdfError::Engine(reason)
     })?;
@@ -128,7 +137,10 @@ fn find<'js>(ctx: &Ctx<'js>, name: &str, built_in: &BTreeSet<String>) -> Result<
 
 fn global_functions(ctx: &Ctx<'_>) -> BTreeSet<String> {
     let globals = ctx.globals();
-    let names: Vec<String> = globals.keys::<String>().filter_map(Result::ok).collect();
+    // Not as `String`: the binding takes an atom's bytes unchecked, and a name may hold a lone surrogate.
+    let atoms: Vec<Atom<'_>> = globals.keys().filter_map(Result::ok).collect();
+    let names = atoms.iter().filter_map(|atom| atom.to_js_string().and_then(|name| name.to_string()).ok());
+    let names: Vec<String> = names.collect();
     names.into_iter().filter(|name| globals.get::<_, Function<'_>>(name.as_str()).is_ok()).collect()
 }
 

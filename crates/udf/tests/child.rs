@@ -1,6 +1,8 @@
 //! The way out of the process: with its engines stuck, a UDF runs in a child that can be killed. The
 //! child is this very program under another argument.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::io;

@@ -1,5 +1,7 @@
 //! The template's contract, and what is said about scripts that do not keep it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! The recorded Cloud Logging entries through the example scripts, against an expectation that is
 //! computed here without any JavaScript.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Scripts that loop, recurse, allocate, leak or get stuck: each costs its own message only.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::time::{Duration, Instant};
@@ -76,6 +78,8 @@ fn recursion_ends_at_the_stack_limit() {
         "var p = {}; for (var i = 0; i < 300000; i++) p = new Proxy(p, {}); return p.x",
         "var o = {toString: function () { return '' + o }}; return '' + o",
         "var o = {get x() { return this.x }}; return o.x",
+        "var o = {toJSON: function () { return JSON.stringify([[[[[[o]]]]]]) }}; return JSON.stringify(o)",
+        "var o = {get x() { return JSON.stringify(o) }}; return JSON.stringify(o)",
         "(function deep() { try { deep() } finally { deep() } })()",
     ];
     for stack_bytes_max in [64 * 1024, 1024 * 1024, 16 * 1024 * 1024] {
@@ -130,7 +134,7 @@ fn what_earlier_messages_left_in_globals_harms_no_later_one() {
     let leak = "var kept = []; function f(s) { kept.push(new Uint8Array(2e6)); return s }";
     let config = UdfConfig { heap_bytes_max: 16 * 1024 * 1024, ..config(leak) };
     let messages = vec!["{}"; 50];
-    let udf = Udf::load(config.clone()).unwrap();
+    let udf = Udf::load(config).unwrap();
     assert!(run(&udf, &messages).iter().all(|outcome| *outcome == row("{}")));
     let stats = udf.stats();
     assert!(stats.memory_retries >= 5 && stats.engine_rebuilds >= stats.memory_retries, "{stats:?}");
