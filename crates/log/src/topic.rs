@@ -1,0 +1,466 @@
+//! A topic: where appends go in and readers look on.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use millrace_disk::Disk;
+use millrace_model::limits::{MESSAGE_BYTES_MAX, ORDERING_KEY_BYTES_MAX};
+use millrace_model::{Micros, NewMessage, Offset, TopicId};
+use tokio::sync::oneshot;
+
+use crate::append::{Append, Appended};
+use crate::cache::FrameCache;
+use crate::frame::Frame;
+use crate::meta::{Readers, TopicFile, read_topic, write_topic};
+use crate::queue::{PendingAppend, Queue, Refused};
+use crate::read::OpenSegments;
+use crate::record::RECORD_OVERHEAD_BYTES;
+use crate::recover::{Opened, Place, open_topic};
+use crate::segment::Tail;
+use crate::shared::{Failure, Shared};
+use crate::stats::Counters;
+use crate::sync::lock;
+use crate::writer::Writer;
+use crate::{AppendError, LogConfig, LogError, TopicConfig, TopicStats};
+
+/// When to try again after backpressure: readers and retention need a moment.
+const BACKPRESSURE_RETRY: Duration = Duration::from_secs(1);
+/// When to try again at a topic that only repair by hand can bring back.
+const DAMAGE_RETRY: Duration = Duration::from_secs(60);
+/// A reader in another process may meet files that the writer is just replacing.
+const READ_ONLY_ATTEMPTS_MAX: u32 = 5;
+
+/// A topic. Appends are answered when durable; reading goes through [`millrace_model::Source`].
+pub struct Topic {
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) config: Arc<LogConfig>,
+    pub(crate) read_only: bool,
+    id: OnceLock<TopicId>,
+    pub(crate) shared: Mutex<Shared>,
+    /// Told whenever the end moves or the topic closes.
+    pub(crate) changed: Condvar,
+    pub(crate) writer: Mutex<Option<Writer>>,
+    /// Held while `topic.json` or `readers.json` is being changed.
+    pub(crate) files: Mutex<()>,
+    pub(crate) queue: Queue,
+    pub(crate) cache: Mutex<FrameCache>,
+    pub(crate) open_segments: Mutex<OpenSegments>,
+    pub(crate) counters: Counters,
+    /// Copies of what is in `shared`, for appends to look at without its lock.
+    stopped: AtomicBool,
+    deleted: AtomicBool,
+    stored_end: AtomicU64,
+    held_from: AtomicU64,
+    bytes_max: AtomicU64,
+}
+
+/// `held_from` when nobody holds the topic.
+const NOT_HELD: u64 = u64::MAX;
+
+impl Topic {
+    /// Opens the topic in `directory`; one that cannot be opened is there all the same, out of work.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        directory: &Path,
+        name: &str,
+        config: &Arc<LogConfig>,
+        read_only: bool,
+    ) -> Arc<Self> {
+        let topic = Arc::new(Self {
+            name: name.to_owned(),
+            directory: directory.to_path_buf(),
+            disk: Arc::clone(disk),
+            config: Arc::clone(config),
+            read_only,
+            id: OnceLock::new(),
+            shared: Mutex::new(Shared::nothing()),
+            changed: Condvar::new(),
+            writer: Mutex::new(None),
+            files: Mutex::new(()),
+            queue: Queue::default(),
+            cache: Mutex::new(FrameCache::new(config.cache_bytes_max)),
+            open_segments: Mutex::new(OpenSegments::default()),
+            counters: Counters::default(),
+            stopped: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+            stored_end: AtomicU64::new(0),
+            held_from: AtomicU64::new(NOT_HELD),
+            bytes_max: AtomicU64::new(u64::MAX),
+        });
+        let mut writer = lock(&topic.writer);
+        if let Err(error) = topic.read_files(&mut writer) {
+            topic.stop(&error);
+        }
+        drop(writer);
+        topic
+    }
+
+    /// The permanent id; zeros while the topic's `topic.json` cannot be read.
+    #[must_use]
+    pub fn id(&self) -> TopicId {
+        self.id.get().copied().unwrap_or(TopicId([0; 16]))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> TopicConfig {
+        lock(&self.shared).config.clone()
+    }
+
+    /// Why the topic is out of work; `None` when it works.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.shared).failure.as_ref().map(|failure| failure.reason.clone())
+    }
+
+    /// Appends messages in order. The answer comes when they are durable; many appends share a sync.
+    /// A message whose key is in the deduplication window is not stored again, and its answer waits
+    /// for the first copy. Never blocks on the disk, so an async task may call it.
+    pub fn append(self: &Arc<Self>, messages: Vec<NewMessage>) -> Append {
+        if messages.is_empty() {
+            return Append::known(Ok(Appended { offsets: Vec::new(), duplicates: 0 }));
+        }
+        let bytes = match self.weigh(&messages) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.counters.too_large.fetch_add(1, Ordering::Relaxed);
+                return Append::known(Err(error));
+            }
+        };
+        let (sender, receiver) = oneshot::channel();
+        let append = PendingAppend { messages, arrived: self.config.clock.now(), bytes, sender };
+        match self.enqueue(append) {
+            Ok(()) => Append::coming(&self.name, receiver),
+            Err(error) => {
+                self.counters.refused.fetch_add(1, Ordering::Relaxed);
+                Append::known(Err(error))
+            }
+        }
+    }
+
+    /// The topic's figures.
+    #[must_use]
+    pub fn stats(&self) -> TopicStats {
+        // The writer holds its lock during a sync; figures do not wait for that.
+        let dedup_entries = self
+            .writer
+            .try_lock()
+            .ok()
+            .and_then(|writer| writer.as_ref().map(|writer| writer.dedup_entries() as u64));
+        let cache_bytes = lock(&self.cache).bytes() as u64;
+        let shared = lock(&self.shared);
+        let first_time = shared.sealed.front().map(|segment| segment.facts.first_time);
+        let oldest = first_time.or_else(|| shared.active.as_ref().and_then(|active| active.first_time));
+        TopicStats {
+            id: self.id(),
+            name: self.name.clone(),
+            failure: shared.failure.as_ref().map(|failure| failure.reason.clone()),
+            start: shared.start,
+            end: shared.tail.end,
+            bytes: shared.bytes(),
+            segments: shared.sealed.len() as u64 + u64::from(shared.active.is_some()),
+            duplicates_total: shared.tail.duplicates_total,
+            expired_total: shared.expired_total,
+            oldest_publish_time: oldest,
+            newest_publish_time: (shared.tail.end > Offset::ZERO).then_some(shared.tail.last_time),
+            held_bytes: shared.held_from().map_or(0, |from| shared.stored_end() - shared.stored_at(from)),
+            cursors_detached_total: shared.readers.cursors_detached_total,
+            cursors_expired_total: shared.readers.cursors_expired_total,
+            unsynced_bytes: self.queue.bytes() as u64,
+            dedup_entries,
+            cache_bytes,
+            activity: self.counters.activity(),
+        }
+    }
+
+    /// Changes the settings, durably.
+    pub(crate) fn configure(&self, config: &TopicConfig) -> Result<(), LogError> {
+        let files = lock(&self.files);
+        let mut file = {
+            let shared = lock(&self.shared);
+            if shared.config == *config {
+                return Ok(());
+            }
+            self.topic_file(&shared)?
+        };
+        file.config = config.clone();
+        write_topic(&*self.disk, &self.directory, &file)?;
+        lock(&self.shared).config = config.clone();
+        drop(files);
+        self.refresh_budget();
+        if let Some(writer) = lock(&self.writer).as_mut() {
+            writer.refresh(self, config);
+        }
+        Ok(())
+    }
+
+    /// What `topic.json` should say now.
+    pub(crate) fn topic_file(&self, shared: &Shared) -> Result<TopicFile, LogError> {
+        let unknown = || LogError::Unavailable {
+            topic: self.name.clone(),
+            reason: shared.failure.as_ref().map_or_else(String::new, |failure| failure.reason.clone()),
+        };
+        if self.is_deleted() {
+            return Err(LogError::NoTopic(self.name.clone()));
+        }
+        let id = self.id.get().filter(|_| shared.active.is_some()).ok_or_else(unknown)?;
+        let mut file = TopicFile::new(*id, &self.name, shared.config.clone());
+        file.start = shared.start.0;
+        file.expired_total = shared.expired_total;
+        Ok(file)
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Takes no more appends, finishes those it has, and writes down who holds it.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        self.changed.notify_all();
+        if let Err(error) = self.save_readers() {
+            tracing::warn!(topic = self.name, %error, "the readers' newest positions were not written down");
+        }
+    }
+
+    /// Takes no more appends and writes no more files; the guard keeps others from its files.
+    pub(crate) fn delete(&self) -> MutexGuard<'_, ()> {
+        self.queue.close();
+        self.changed.notify_all();
+        let files = lock(&self.files);
+        self.deleted.store(true, Ordering::Release);
+        files
+    }
+
+    /// Shows a frame that was just synced.
+    pub(crate) fn publish(&self, frame: &Frame, tail: Tail) {
+        self.counters.appended_bytes.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
+        lock(&self.cache).put_recent(frame);
+        let mut shared = lock(&self.shared);
+        shared.publish(frame, tail, self.config.index_interval_bytes);
+        self.stored_end.store(shared.stored_end(), Ordering::Relaxed);
+        drop(shared);
+        self.changed.notify_all();
+    }
+
+    /// Puts the topic out of work until it is mended.
+    pub(crate) fn stop(&self, error: &LogError) -> AppendError {
+        let is_damage = matches!(error, LogError::Corrupt { .. });
+        let mut shared = lock(&self.shared);
+        let (min, max) = (self.config.repair_backoff_min, self.config.repair_backoff_max);
+        shared.backoff = if shared.backoff.is_zero() { min } else { (shared.backoff * 2).min(max) };
+        let retry_after = shared.backoff;
+        let reason = error.to_string();
+        shared.failure =
+            Some(Failure { reason: reason.clone(), is_damage, retry_at: Instant::now() + retry_after });
+        self.stopped.store(true, Ordering::Release);
+        drop(shared);
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(topic = self.name, %error, "topic is out of work");
+        let retry_after = if is_damage { DAMAGE_RETRY } else { retry_after };
+        AppendError::Unavailable { topic: self.name.clone(), reason, retry_after }
+    }
+
+    /// Brings a topic whose disk failed back to work, when that is due; answers whether it works.
+    pub(crate) fn mend(&self, writer: &mut Option<Writer>) -> Result<(), AppendError> {
+        let Some(failure) = lock(&self.shared).failure.clone() else { return Ok(()) };
+        if let Some(refusal) = self.refusal_by(&failure) {
+            return Err(refusal);
+        }
+        let mended = match writer {
+            Some(writer) => writer.repair(self),
+            None => self.read_files(writer),
+        };
+        mended.map_err(|error| self.stop(&error))?;
+        lock(&self.shared).failure = None;
+        self.stopped.store(false, Ordering::Release);
+        self.counters.repairs.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(topic = self.name, "topic is back at work");
+        Ok(())
+    }
+
+    /// Whether and when a failed topic should be tried again without an append asking for it.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        if self.config.repair_backoff_min.is_zero() {
+            return None;
+        }
+        lock(&self.shared)
+            .failure
+            .as_ref()
+            .filter(|failure| !failure.is_damage)
+            .map(|failure| failure.retry_at)
+    }
+
+    /// Brings what appends look at up to date after holders, settings or segments changed.
+    pub(crate) fn refresh_budget(&self) {
+        let shared = lock(&self.shared);
+        self.stored_end.store(shared.stored_end(), Ordering::Relaxed);
+        let held = shared.held_from().map_or(NOT_HELD, |offset| shared.stored_at(offset));
+        self.held_from.store(held, Ordering::Relaxed);
+        self.bytes_max.store(shared.config.bytes_max, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over_budget(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.bytes() > shared.config.bytes_max
+    }
+
+    fn read_files(&self, writer: &mut Option<Writer>) -> Result<(), LogError> {
+        let (disk, directory) = (&*self.disk, self.directory.as_path());
+        let place = Place { disk, directory, config: &self.config, read_only: self.read_only };
+        let attempts_max = if self.read_only { READ_ONLY_ATTEMPTS_MAX } else { 1 };
+        let mut attempt = 1;
+        let opened = loop {
+            match open_topic(place) {
+                Err(_) if attempt < attempts_max => attempt += 1,
+                Err(error) => {
+                    // Even a damaged topic should say who it is, if it can.
+                    if let Ok(Some(id)) =
+                        read_topic(disk, directory).map(|file| file.and_then(|f| f.id(directory).ok()))
+                    {
+                        let _ = self.id.set(id);
+                    }
+                    return Err(error);
+                }
+                Ok(opened) => break opened,
+            }
+        };
+        let _ = self.id.set(opened.id);
+        self.install(opened, writer);
+        Ok(())
+    }
+
+    fn install(&self, opened: Opened, writer: &mut Option<Writer>) {
+        let Opened { file, readers, sealed, active, tail, dedup, torn_bytes, .. } = opened;
+        self.counters.torn_bytes.fetch_add(torn_bytes, Ordering::Relaxed);
+        if !self.read_only {
+            *writer = Some(Writer::new(&active, tail, dedup));
+        }
+        let mut shared = lock(&self.shared);
+        shared.config = file.config;
+        shared.start = Offset(file.start);
+        shared.expired_total = file.expired_total;
+        shared.sealed = sealed;
+        shared.active = Some(active);
+        shared.tail = tail;
+        shared.readers = readers;
+        drop(shared);
+        self.refresh_budget();
+        self.changed.notify_all();
+    }
+
+    fn enqueue(self: &Arc<Self>, append: PendingAppend) -> Result<(), AppendError> {
+        if let Some(refusal) = self.refusal(append.bytes as u64) {
+            return Err(refusal);
+        }
+        match self.queue.push(append, self.config.queue_bytes_max) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.start_writer();
+                Ok(())
+            }
+            Err(Refused::Closed) => Err(AppendError::Closed { topic: self.name.clone() }),
+            Err(Refused::Full { bytes }) => Err(self.backpressure(bytes as u64)),
+        }
+    }
+
+    fn weigh(&self, messages: &[NewMessage]) -> Result<usize, AppendError> {
+        let mut sum = 0;
+        for (index, message) in messages.iter().enumerate() {
+            let over = [
+                (message.size_bytes(), MESSAGE_BYTES_MAX),
+                (message.ordering_key.len(), ORDERING_KEY_BYTES_MAX),
+            ];
+            if let Some((bytes, bytes_max)) = over.into_iter().find(|(bytes, bytes_max)| bytes > bytes_max) {
+                return Err(AppendError::TooLarge { topic: self.name.clone(), index, bytes, bytes_max });
+            }
+            sum += message.size_bytes() + RECORD_OVERHEAD_BYTES;
+        }
+        Ok(sum)
+    }
+
+    fn refusal(&self, bytes: u64) -> Option<AppendError> {
+        if self.read_only {
+            let reason = "the log was opened to read only".to_owned();
+            return Some(AppendError::Unavailable {
+                topic: self.name.clone(),
+                reason,
+                retry_after: DAMAGE_RETRY,
+            });
+        }
+        if self.stopped.load(Ordering::Acquire) {
+            let failure = lock(&self.shared).failure.clone();
+            if let Some(refusal) = failure.and_then(|failure| self.refusal_by(&failure)) {
+                return Some(refusal);
+            }
+        }
+        let over = self.over_budget_by(bytes)?;
+        // A cursor that holds back too much must not stop ingest.
+        let detached = lock(&self.shared).detach_cursors(bytes);
+        if detached > 0 {
+            self.refresh_budget();
+            self.over_budget_by(bytes)?;
+        }
+        Some(self.backpressure(over))
+    }
+
+    /// What waits for readers, when that and `bytes` more are over the budget.
+    fn over_budget_by(&self, bytes: u64) -> Option<u64> {
+        let held_from = self.held_from.load(Ordering::Relaxed);
+        let held = self.stored_end.load(Ordering::Relaxed).saturating_sub(held_from);
+        let waiting = held + self.queue.bytes() as u64;
+        let over = held > 0 && waiting + bytes > self.bytes_max.load(Ordering::Relaxed);
+        over.then_some(waiting)
+    }
+
+    /// The answer while a failure is not due for another try.
+    fn refusal_by(&self, failure: &Failure) -> Option<AppendError> {
+        let left = failure.retry_at.saturating_duration_since(Instant::now());
+        if !failure.is_damage && left.is_zero() {
+            return None;
+        }
+        let retry_after = if failure.is_damage { DAMAGE_RETRY } else { left };
+        let (topic, reason) = (self.name.clone(), failure.reason.clone());
+        Some(AppendError::Unavailable { topic, reason, retry_after })
+    }
+
+    fn backpressure(&self, backlog_bytes: u64) -> AppendError {
+        AppendError::Backpressure { topic: self.name.clone(), backlog_bytes, retry_after: BACKPRESSURE_RETRY }
+    }
+}
+
+impl Shared {
+    /// A topic of which nothing is known yet.
+    fn nothing() -> Self {
+        let tail = Tail {
+            position: 0,
+            end: Offset::ZERO,
+            last_time: Micros(i64::MIN),
+            duplicates_total: 0,
+            payload_total: 0,
+        };
+        Self {
+            config: TopicConfig::default(),
+            start: Offset::ZERO,
+            expired_total: 0,
+            sealed: std::collections::VecDeque::new(),
+            active: None,
+            tail,
+            readers: Readers::default(),
+            readers_changed: false,
+            failure: None,
+            backoff: Duration::ZERO,
+            garbage: Vec::new(),
+        }
+    }
+}
