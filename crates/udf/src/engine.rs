@@ -1,11 +1,20 @@
 //! One QuickJS engine with the UDF loaded: takes a message's text, gives a [`Verdict`]. It lives and
 //! dies on one thread and shares nothing with any other engine but its [`Pulse`].
 //!
-//! What was measured (`examples/udf_bench.rs`; figures in the crate's README): of a message's time
-//! nearly all is the script's own `JSON.parse` and `JSON.stringify`. The rest is kept small by looking
-//! the function up once, by handing the payload over as it is (QuickJS keeps ASCII as bytes: one copy),
-//! by taking the result with one copy, by leaving the clock to the watch, and by a garbage threshold
-//! out of the way: ordinary values are freed by reference counts at once, the collector is for cycles.
+//! What was measured (`examples/udf_bench.rs`, the default script, processor time per message on a busy
+//! 2-core x86-64 machine, entries of 1.0 kB and 3.9 kB):
+//!
+//! | part | 1.0 kB | 3.9 kB |
+//! |---|---|---|
+//! | everything but the script: handing over, text in, call, text out | 0.7 us | 2.0 us |
+//! | `JSON.parse` | 6 us | 16 us |
+//! | the script, with QuickJS's own `JSON.stringify` | 25 us | 61 us |
+//! | the script, with ours (see `stringify.rs`) | 18 us | 37 us |
+//!
+//! So the way in and out was not worth more than this: look the function up once, hand the payload over
+//! as it is (QuickJS keeps ASCII as bytes: one copy), take the result with one copy, leave the clock to
+//! the watch. The garbage collector does not show: values are freed by reference counts at once, it is
+//! for cycles only, and its threshold is set out of its way.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -34,7 +34,7 @@ fn check(config: UdfConfig, misdeed: &str, class: ErrorClass) -> Udf {
 fn obedient() -> UdfConfig {
     UdfConfig {
         time_limit: Duration::from_millis(100),
-        heap_bytes_max: 16 * 1024 * 1024,
+        heap_bytes_max: 8 * 1024 * 1024,
         ..config("function f(s) { if (s[0] === '{') return s; return new Function('s', s)(s) }")
     }
 }
@@ -71,23 +71,25 @@ fn recursion_ends_at_the_stack_limit() {
     let cases = [
         "(function deep() { deep() })()",
         "(function deep(n) { return [1].map(deep) })()",
-        "JSON.parse('['.repeat(2e6))",
-        "var a = []; for (var i = 0; i < 1000000; i++) a = [a]; return JSON.stringify(a)",
-        "var a = []; for (var i = 0; i < 1000000; i++) a = [a]; return '' + a",
-        "var a = []; for (var i = 0; i < 1000000; i++) a = [a]; return a.flat(Infinity)",
-        "var p = {}; for (var i = 0; i < 300000; i++) p = new Proxy(p, {}); return p.x",
+        "JSON.parse('['.repeat(DEPTH))",
+        "var a = []; for (var i = 0; i < DEPTH; i++) a = [a]; return JSON.stringify(a)",
+        "var a = []; for (var i = 0; i < DEPTH; i++) a = [a]; return '' + a",
+        "var a = []; for (var i = 0; i < DEPTH; i++) a = [a]; return a.flat(Infinity)",
+        "var p = {}; for (var i = 0; i < DEPTH / 4; i++) p = new Proxy(p, {}); return p.x",
         "var o = {toString: function () { return '' + o }}; return '' + o",
         "var o = {get x() { return this.x }}; return o.x",
         "var o = {toJSON: function () { return JSON.stringify([[[[[[o]]]]]]) }}; return JSON.stringify(o)",
         "var o = {get x() { return JSON.stringify(o) }}; return JSON.stringify(o)",
         "(function deep() { try { deep() } finally { deep() } })()",
     ];
+    // Deep enough for each stack: a level takes more than sixteen bytes of it, one of proxies sixty-four.
     for stack_bytes_max in [64 * 1024, 1024 * 1024, 16 * 1024 * 1024] {
         // A script that catches its overflows and goes on takes time without end: the last case.
         for case in &cases[..cases.len() - 1] {
             let config = UdfConfig { stack_bytes_max, time_limit: Duration::from_secs(20), ..obedient() };
             let udf = Udf::load(UdfConfig { heap_bytes_max: 256 * 1024 * 1024, ..config }).unwrap();
-            let outcomes = run(&udf, &["{}", case, "{}"]);
+            let case = case.replace("DEPTH", &(stack_bytes_max / 16).to_string());
+            let outcomes = run(&udf, &["{}", &case, "{}"]);
             assert_eq!(outcomes[1].class(), Some(ErrorClass::UdfStack), "{case}: {:?}", outcomes[1]);
             assert_eq!((&outcomes[0], &outcomes[2]), (&row("{}"), &row("{}")), "{case}");
         }
