@@ -33,18 +33,26 @@ fn add(total: &AtomicU64, count: u64) {
 }
 
 impl Totals {
-    pub(crate) fn request(&self, protocol: &'static str, signal: &'static str, outcome: &'static str, seconds: f64) {
+    pub(crate) fn request(
+        &self,
+        protocol: &'static str,
+        signal: &'static str,
+        outcome: &'static str,
+        seconds: f64,
+    ) {
         add(&self.requests, 1);
         metrics::counter!("millrace_ingest_requests_total", "protocol" => protocol, "signal" => signal, "outcome" => outcome)
             .increment(1);
-        metrics::histogram!("millrace_ingest_seconds", "protocol" => protocol, "signal" => signal).record(seconds);
+        metrics::histogram!("millrace_ingest_seconds", "protocol" => protocol, "signal" => signal)
+            .record(seconds);
     }
 
     pub(crate) fn stored(&self, topic: &str, stored: u64, duplicates: u64) {
         add(&self.accepted, stored);
         add(&self.duplicates, duplicates);
         metrics::counter!("millrace_records_accepted_total", "topic" => topic.to_owned()).increment(stored);
-        metrics::counter!("millrace_records_duplicate_total", "topic" => topic.to_owned()).increment(duplicates);
+        metrics::counter!("millrace_records_duplicate_total", "topic" => topic.to_owned())
+            .increment(duplicates);
     }
 
     pub(crate) fn rejected(&self, reason: &'static str, count: u64) {

@@ -204,7 +204,11 @@ impl Ingest {
         // Without a single good record a request counts as malformed rather than as partly taken.
         if mapped.records.is_empty() && mapped.rejected() > 0 {
             let message = rejection(&mapped);
-            return Err(if mapped.too_deep > 0 { Refusal::Malformed(message) } else { Refusal::TooLarge(message) });
+            return Err(if mapped.too_deep > 0 {
+                Refusal::Malformed(message)
+            } else {
+                Refusal::TooLarge(message)
+            });
         }
         Ok(mapped)
     }
@@ -258,15 +262,22 @@ impl Ingest {
     }
 
     /// The topics that a record goes to, a bit for each place in `topics`.
-    fn topics_of(&self, signal: Signal, routes: u64) -> u128 {
+    pub(crate) fn topics_of(&self, signal: Signal, routes: u64) -> u128 {
         let count = self.config.routes.len();
         let place = |route: usize| 1_u128 << self.route_topics[route];
         match signal {
             Signal::Logs if routes == 0 => place(count),
-            Signal::Logs => (0..count).filter(|route| routes >> route & 1 == 1).fold(0, |bits, route| bits | place(route)),
+            Signal::Logs => {
+                (0..count).filter(|route| routes >> route & 1 == 1).fold(0, |bits, route| bits | place(route))
+            }
             Signal::Metrics => place(count + 1),
             Signal::Traces => place(count + 2),
         }
+    }
+
+    /// The topics that log entries go to: those of the routes, then `unrouted`.
+    pub(crate) fn log_topics(&self) -> &[(String, Arc<dyn TopicStore>)] {
+        &self.topics[..self.topics.len() - 2]
     }
 
     /// Appends batches, those of different topics at the same time; the first failure is the answer

@@ -13,6 +13,8 @@
 //!
 //! **Invariant:** this crate knows wire formats and topics; nothing of pipelines, UDFs or tables.
 
+#[doc(hidden)]
+pub mod bench;
 mod budget;
 mod config;
 mod counters;
@@ -20,6 +22,8 @@ mod filter;
 mod ingest;
 mod json;
 pub mod limits;
+mod load;
+mod log_store;
 mod map;
 mod serve;
 mod store;
@@ -29,4 +33,5 @@ pub use config::{ConfigError, IngestConfig};
 pub use counters::IngestCounters;
 pub use filter::{Filter, FilterError, Route};
 pub use ingest::{Ingest, IngestError, Signal};
+pub use load::{ATTRIBUTE_FILE, ATTRIBUTE_ORDINAL, LoadError, LoadProgress, LoadReport, Loader};
 pub use store::{StoreError, Stored, TopicStore};

@@ -47,7 +47,9 @@ fn keys(path: &Path) -> Vec<&str> {
         Path::ResourceType => vec!["resource", "type"],
         Path::ResourceLabel(label) => vec!["resource", "labels", label],
         Path::Label(label) => vec!["labels", label],
-        Path::Payload(keys) => std::iter::once("jsonPayload").chain(keys.iter().map(String::as_str)).collect(),
+        Path::Payload(keys) => {
+            std::iter::once("jsonPayload").chain(keys.iter().map(String::as_str)).collect()
+        }
     }
 }
 

@@ -62,7 +62,9 @@ fn compare(value: Scalar<'_>, operator: Operator, operand: &Operand) -> bool {
         Scalar::Int(number) => match (operand.integer, operand.number) {
             (Some(integer), _) => ordered(operator, number.cmp(&integer)),
             #[allow(clippy::cast_precision_loss)]
-            (None, Some(other)) => (number as f64).partial_cmp(&other).is_some_and(|order| ordered(operator, order)),
+            (None, Some(other)) => {
+                (number as f64).partial_cmp(&other).is_some_and(|order| ordered(operator, order))
+            }
             (None, None) => false,
         },
         Scalar::Double(number) => {

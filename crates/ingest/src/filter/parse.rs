@@ -194,7 +194,8 @@ impl<'t> Parser<'t> {
         if !self.eat("(") {
             let start = self.at;
             let (text, quoted) = self.literal()?;
-            let operand = Operand::new(&text, quoted, path, operator).map_err(|what| self.error(start, what))?;
+            let operand =
+                Operand::new(&text, quoted, path, operator).map_err(|what| self.error(start, what))?;
             return Ok(Node::Compare(path.clone(), operator, operand));
         }
         let node = self.nested(|parser| {
@@ -328,15 +329,16 @@ impl Operand {
     fn new(text: &str, quoted: bool, path: &Path, operator: Operator) -> Result<Self, String> {
         let is_regex = matches!(operator, Operator::Matches | Operator::NotMatches);
         let exists = operator == Operator::Has && text == "*" && !quoted;
-        let severity =
-            text.parse().ok().or_else(|| severity_rank(text)).filter(|_| *path == Path::Severity);
+        let severity = text.parse().ok().or_else(|| severity_rank(text)).filter(|_| *path == Path::Severity);
         let instant = if path.is_time() { parse_instant(text) } else { None };
         let ordered = path.is_time() || *path == Path::Severity;
         if ordered && (is_regex || (operator == Operator::Has && !exists)) {
             return Err("this field takes = != < <= > >= only".to_owned());
         }
         if *path == Path::Severity && severity.is_none() && !exists {
-            return Err(format!("{text:?} is not a severity, take DEFAULT, DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL, ALERT or EMERGENCY"));
+            return Err(format!(
+                "{text:?} is not a severity, take DEFAULT, DEBUG, INFO, NOTICE, WARNING, ERROR, CRITICAL, ALERT or EMERGENCY"
+            ));
         }
         if path.is_time() && instant.is_none() && !exists {
             return Err(format!("{text:?} is not a time, write \"2026-01-31T12:00:00Z\" or \"2026-01-31\""));

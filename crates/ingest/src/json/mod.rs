@@ -5,7 +5,6 @@ mod otlp;
 mod reader;
 pub(crate) mod writer;
 
-pub(crate) use otlp::JsonError;
 pub(crate) use otlp::otlp_to_wire;
 pub use reader::SyntaxError;
 pub(crate) use reader::{Kind, Reader};

@@ -86,6 +86,11 @@ impl Identity {
         DedupKey(self::digest(&self.record_key, &place))
     }
 
+    /// Takes a file's content, for the file's id.
+    pub(crate) fn file_hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.load_key)
+    }
+
     /// The digest of a place in a loaded file.
     pub(crate) fn loaded(&self, file: &[u8], ordinal: u64) -> Digest {
         let mut place = file.to_vec();

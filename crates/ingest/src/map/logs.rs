@@ -160,12 +160,12 @@ impl<'a> Mapper<'a, '_> {
         'a: 'r,
     {
         let mut canonical = resource.canonical.clone();
-        let (mut name, mut failed) = (&[][..], resource.failed);
+        let (mut name, mut version, mut failed) = (&[][..], &[][..], resource.failed);
         for field in Fields::new(message) {
             let field = field?;
             match field.number {
                 1 => name = field.bytes()?,
-                2 => canonical_bytes(&mut canonical, 10, field.bytes()?),
+                2 => version = field.bytes()?,
                 3 => match Attribute::read(field.bytes()?)?.canonical(&mut canonical, 0) {
                     Err(ValueError::Wire(error)) => return Err(error.into()),
                     Err(error) => failed = Some(error),
@@ -175,6 +175,7 @@ impl<'a> Mapper<'a, '_> {
             }
         }
         canonical_bytes(&mut canonical, 9, name);
+        canonical_bytes(&mut canonical, 9, version);
         let log_name = log_name(&self.constants.log_name, resource.service_name(), name);
         let mut prefix = b"{\"logName\":".to_vec();
         writer::text(&mut prefix, &log_name);
@@ -204,7 +205,8 @@ impl<'a> Mapper<'a, '_> {
             let time = EntryTime::from_nanos(if record.time == 0 { record.observed } else { record.time });
             let identity: &Identity = context.identity;
             let dedup_key = identity.entry(scratch, scope.log_name.as_bytes(), time, insert_id.as_bytes());
-            let view = view::RecordView { record: &record, attributes, scope, insert_id: &insert_id, context };
+            let view =
+                view::RecordView { record: &record, attributes, scope, insert_id: &insert_id, context };
             Ok((dedup_key, routes_of(context.routes, &view)))
         })
     }
@@ -405,7 +407,11 @@ impl<'a> LogRecord<'a> {
             }
             out.extend_from_slice(&resource.fragment);
         }
-        let message = if self.body.is_empty() { resource_message.map(|attribute| attribute.value) } else { Some(self.body) };
+        let message = if self.body.is_empty() {
+            resource_message.map(|attribute| attribute.value)
+        } else {
+            Some(self.body)
+        };
         if let Some(message) = message {
             if !first {
                 out.push(b',');

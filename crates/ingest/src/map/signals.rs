@@ -13,8 +13,8 @@ use super::value::{Any, ValueError, write_value};
 use super::{MapContext, MapError};
 use crate::json::writer;
 use crate::wire::schema::{
-    self, EXPONENTIAL_POINT, FieldSchema, HISTOGRAM_POINT, Kind, Message, NUMBER_POINT, RESOURCE, SCOPE, SPAN,
-    SUMMARY_POINT,
+    self, EXPONENTIAL_POINT, FieldSchema, HISTOGRAM_POINT, Kind, Message, NUMBER_POINT, RESOURCE, SCOPE,
+    SPAN, SUMMARY_POINT,
 };
 use crate::wire::{Field, Fields, Value, WireError, take_array, take_varint};
 
@@ -172,15 +172,11 @@ fn describe(metric: &[u8], kind: &str, data: &[u8], repaired: &mut u64) -> Resul
     for field in Fields::new(data) {
         let field = field?;
         match field.number {
-            2 => {
+            2 if field.varint()? != 0 => {
                 out.extend_from_slice(b",\"aggregationTemporality\":");
                 writer::integer(&mut out, field.varint32()?);
             }
-            3 => {
-                let value: &[u8] = if field.varint()? == 0 { b"false" } else { b"true" };
-                out.extend_from_slice(b",\"isMonotonic\":");
-                out.extend_from_slice(value);
-            }
+            3 if field.varint()? != 0 => out.extend_from_slice(b",\"isMonotonic\":true"),
             _ => {}
         }
     }
@@ -204,7 +200,8 @@ fn write_message(
     let mut first = true;
     for field_schema in schema.fields {
         let matching = Fields::new(message).flatten().filter(|field| field.number == field_schema.number);
-        if matching.clone().next().is_none() {
+        let Some(last) = matching.clone().last() else { continue };
+        if !field_schema.presence && !field_schema.repeated && is_default(last, field_schema.kind) {
             continue;
         }
         if !std::mem::take(&mut first) {
@@ -217,12 +214,22 @@ fn write_message(
             write_attributes(out, matching, repaired)?;
         } else if field_schema.repeated {
             write_list(out, matching, field_schema, repaired)?;
-        } else if let Some(last) = matching.last() {
+        } else {
             write_field(out, last, field_schema, repaired)?;
         }
     }
     out.push(b'}');
     Ok(())
+}
+
+/// Whether a field says no more than its absence would. Encoders may write such fields or not, and a
+/// message's text must not depend on that.
+fn is_default(field: Field<'_>, kind: Kind) -> bool {
+    match field.value {
+        Value::Varint(number) | Value::Fixed64(number) => number == 0,
+        Value::Fixed32(number) => number == 0,
+        Value::Bytes(bytes) => bytes.is_empty() && matches!(kind, Kind::Text | Kind::Bytes | Kind::Id),
+    }
 }
 
 fn write_attributes<'a>(

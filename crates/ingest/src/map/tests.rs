@@ -7,7 +7,9 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList,
+};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -39,7 +41,11 @@ fn mapped(signal: Signal, request: &[u8]) -> Mapped {
 }
 
 fn texts(mapped: &Mapped) -> Vec<&str> {
-    mapped.records.iter().map(|record| std::str::from_utf8(&mapped.buffer[record.data.clone()]).unwrap()).collect()
+    mapped
+        .records
+        .iter()
+        .map(|record| std::str::from_utf8(&mapped.buffer[record.data.clone()]).unwrap())
+        .collect()
 }
 
 fn messages(mapped: &Mapped) -> Vec<Value> {
@@ -80,7 +86,8 @@ fn expected(request: &ExportLogsServiceRequest) -> Vec<Value> {
                 "jsonPayload": payload,
             });
             if !record.trace_id.is_empty() {
-                entry["trace"] = json!(format!("projects/demo-project/traces/{}", hex::encode(&record.trace_id)));
+                entry["trace"] =
+                    json!(format!("projects/demo-project/traces/{}", hex::encode(&record.trace_id)));
                 entry["spanId"] = json!(hex::encode(&record.span_id));
                 if record.flags & 1 == 1 {
                     entry["traceSampled"] = json!(true);
@@ -101,7 +108,9 @@ fn plain(value: &AnyValue) -> Option<Value> {
         #[allow(clippy::cast_possible_truncation)]
         Any::DoubleValue(number) if number.fract() == 0.0 && number.abs() < 1e15 => json!(*number as i64),
         Any::DoubleValue(number) => json!(number),
-        Any::ArrayValue(list) => list.values.iter().map(|value| plain(value).unwrap_or(Value::Null)).collect(),
+        Any::ArrayValue(list) => {
+            list.values.iter().map(|value| plain(value).unwrap_or(Value::Null)).collect()
+        }
         other => panic!("not in the recordings: {other:?}"),
     })
 }
@@ -118,7 +127,12 @@ fn compare(mut entries: Vec<Value>, expected: &[Value], file: &Path) -> Vec<Stri
         let expected: Value = serde_json::from_str(&expected.to_string()).unwrap();
         assert_eq!(*entry, expected, "{}", file.display());
     }
-    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "insert ids differ in {}", file.display());
+    assert_eq!(
+        ids.iter().collect::<HashSet<_>>().len(),
+        ids.len(),
+        "insert ids differ in {}",
+        file.display()
+    );
     ids
 }
 
@@ -155,7 +169,8 @@ fn every_recorded_json_log_body_becomes_the_same_as_its_protobuf_form() {
             let mut body = std::fs::read(&file).unwrap();
             if part == ".wire.bin" {
                 let mut plain = Vec::new();
-                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body.as_slice()), &mut plain).unwrap();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(body.as_slice()), &mut plain)
+                    .unwrap();
                 body = plain;
             }
             let request = independent(&body);
@@ -206,7 +221,11 @@ fn independent(body: &[u8]) -> ExportLogsServiceRequest {
 }
 
 fn pair(pair: &Value) -> KeyValue {
-    KeyValue { key: pair["key"].as_str().unwrap().to_owned(), value: any(&pair["value"]), ..KeyValue::default() }
+    KeyValue {
+        key: pair["key"].as_str().unwrap().to_owned(),
+        value: any(&pair["value"]),
+        ..KeyValue::default()
+    }
 }
 
 fn any(value: &Value) -> Option<AnyValue> {
@@ -268,11 +287,23 @@ fn every_point_and_span_becomes_one_message() {
         for metric in &metrics {
             match metric.data.as_ref().unwrap() {
                 Data::Sum(sum) => expected.extend(sum.data_points.iter().map(|point| {
-                    (metric.name.clone(), "sum", point.time_unix_nano.to_string(), valued(&point.attributes), Value::Null)
+                    (
+                        metric.name.clone(),
+                        "sum",
+                        point.time_unix_nano.to_string(),
+                        valued(&point.attributes),
+                        Value::Null,
+                    )
                 })),
                 Data::Histogram(histogram) => expected.extend(histogram.data_points.iter().map(|point| {
                     let counts = point.bucket_counts.iter().map(u64::to_string).collect();
-                    (metric.name.clone(), "histogram", point.time_unix_nano.to_string(), valued(&point.attributes), counts)
+                    (
+                        metric.name.clone(),
+                        "histogram",
+                        point.time_unix_nano.to_string(),
+                        valued(&point.attributes),
+                        counts,
+                    )
                 })),
                 other => panic!("not in the recordings: {other:?}"),
             }
@@ -280,8 +311,14 @@ fn every_point_and_span_becomes_one_message() {
         let messages = messages(&mapped(Signal::Metrics, &body));
         assert_eq!(messages.len(), expected.len(), "{}", file.display());
         for (message, (name, kind, time, attributes, counts)) in messages.iter().zip(expected) {
-            assert_eq!((&message["metric"]["name"], &message["metric"]["type"]), (&json!(name), &json!(kind)));
-            assert_eq!((&message["point"]["timeUnixNano"], &message["point"]["bucketCounts"]), (&json!(time), &counts));
+            assert_eq!(
+                (&message["metric"]["name"], &message["metric"]["type"]),
+                (&json!(name), &json!(kind))
+            );
+            assert_eq!(
+                (&message["point"]["timeUnixNano"], &message["point"]["bucketCounts"]),
+                (&json!(time), &counts)
+            );
             assert_eq!(message["point"]["attributes"].as_object().unwrap().len(), attributes);
             assert_eq!(message["resource"]["attributes"]["service.name"], "gemini-cli");
             assert_eq!(message["receiveTimestamp"], "2026-11-22T14:31:40.123456Z");
@@ -292,25 +329,34 @@ fn every_point_and_span_becomes_one_message() {
     for file in recorded("otlp_grpc", "_traces.pb") {
         let body = std::fs::read(&file).unwrap();
         let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
-        let spans = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
-        let expected: Vec<_> = spans.map(|span| (json!(span.name), json!(hex::encode(&span.span_id)))).collect();
+        let spans = request
+            .resource_spans
+            .iter()
+            .flat_map(|resource| &resource.scope_spans)
+            .flat_map(|scope| &scope.spans);
+        let expected: Vec<_> =
+            spans.map(|span| (json!(span.name), json!(hex::encode(&span.span_id)))).collect();
         let messages = messages(&mapped(Signal::Traces, &body));
-        let actual: Vec<_> =
-            messages.iter().map(|message| (message["span"]["name"].clone(), message["span"]["spanId"].clone())).collect();
+        let actual: Vec<_> = messages
+            .iter()
+            .map(|message| (message["span"]["name"].clone(), message["span"]["spanId"].clone()))
+            .collect();
         assert_eq!(actual, expected);
     }
     for file in recorded("otlp_http_json", "_metrics.json") {
         let wire = otlp_to_wire(&std::fs::read(&file).unwrap(), &METRICS_REQUEST, 1 << 30).unwrap();
         // An independent decoder takes what was made of the JSON, to the same messages.
         let request = ExportMetricsServiceRequest::decode(wire.as_slice()).unwrap();
-        let (ours, theirs) = (mapped(Signal::Metrics, &wire), mapped(Signal::Metrics, &request.encode_to_vec()));
+        let (ours, theirs) =
+            (mapped(Signal::Metrics, &wire), mapped(Signal::Metrics, &request.encode_to_vec()));
         assert_eq!((texts(&ours), &ours.records), (texts(&theirs), &theirs.records));
     }
 }
 
 /// How many of the attributes have a value.
 fn valued(attributes: &[KeyValue]) -> usize {
-    let valued = attributes.iter().filter(|pair| pair.value.as_ref().is_some_and(|value| value.value.is_some()));
+    let valued =
+        attributes.iter().filter(|pair| pair.value.as_ref().is_some_and(|value| value.value.is_some()));
     valued.map(|pair| &pair.key).collect::<HashSet<_>>().len()
 }
 
@@ -326,7 +372,8 @@ fn request(resource: Vec<KeyValue>, records: Vec<LogRecord>) -> Vec<u8> {
     let scope = InstrumentationScope { name: "a scope/1".into(), ..InstrumentationScope::default() };
     let scope_logs = ScopeLogs { scope: Some(scope), log_records: records, ..ScopeLogs::default() };
     let resource = Resource { attributes: resource, ..Resource::default() };
-    let logs = ResourceLogs { resource: Some(resource), scope_logs: vec![scope_logs], ..ResourceLogs::default() };
+    let logs =
+        ResourceLogs { resource: Some(resource), scope_logs: vec![scope_logs], ..ResourceLogs::default() };
     ExportLogsServiceRequest { resource_logs: vec![logs] }.encode_to_vec()
 }
 
@@ -338,7 +385,9 @@ fn every_value_has_a_form() {
         observed_time_unix_nano: 1_500_000_000,
         severity_number: 17,
         event_name: "an.event".into(),
-        body: Some(AnyValue { value: object(vec![attribute("a", Some(Any::IntValue(1))), attribute("e", None)]) }),
+        body: Some(AnyValue {
+            value: object(vec![attribute("a", Some(Any::IntValue(1))), attribute("e", None)]),
+        }),
         attributes: vec![
             attribute("big", Some(Any::IntValue(9_007_199_254_740_993))),
             attribute("nan", Some(Any::DoubleValue(f64::NAN))),
@@ -353,7 +402,8 @@ fn every_value_has_a_form() {
         ],
         ..LogRecord::default()
     };
-    let resource = vec![attribute("clash", Some(Any::IntValue(7))), attribute("message", Some(Any::IntValue(8)))];
+    let resource =
+        vec![attribute("clash", Some(Any::IntValue(7))), attribute("message", Some(Any::IntValue(8)))];
     let bodiless = LogRecord { body: None, attributes: Vec::new(), ..LogRecord::default() };
     let entries = messages(&mapped(Signal::Logs, &request(resource, vec![record, bodiless])));
     assert_eq!(
@@ -361,7 +411,10 @@ fn every_value_has_a_form() {
         json!({"big": 9_007_199_254_740_993_i64, "nan": "NaN", "bytes": "AP8=", "list": [null, "x"], "twice": false,
             "clash": 7, "nul\0\"": "\u{1}é😀\u{2028}", "event.name": "an.event", "message": {"a": 1}})
     );
-    assert_eq!((&entries[0]["severity"], &entries[0]["timestamp"]), (&json!("ERROR"), &json!("1970-01-01T00:00:01.500Z")));
+    assert_eq!(
+        (&entries[0]["severity"], &entries[0]["timestamp"]),
+        (&json!("ERROR"), &json!("1970-01-01T00:00:01.500Z"))
+    );
     assert_eq!(entries[0]["logName"], "projects/demo-project/logs/a_scope_1");
     assert_eq!(entries[1]["jsonPayload"], json!({"clash": 7, "message": 8}));
     assert_eq!(entries[1]["timestamp"], entries[1]["receiveTimestamp"]);
@@ -376,11 +429,18 @@ fn twins_live_and_retries_are_known() {
     assert_eq!(one.records, again.records);
     let keys: HashSet<_> = one.records.iter().map(|record| record.dedup_key).collect();
     assert_eq!(keys.len(), 3);
-    let ids: Vec<_> = messages(&one).iter().map(|entry| entry["insertId"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<_> =
+        messages(&one).iter().map(|entry| entry["insertId"].as_str().unwrap().to_owned()).collect();
     assert_eq!((ids[0].len(), ids[2].clone()), (32, format!("{}-1", ids[0])));
     // Another secret, another id: nobody can confirm a guess.
     let identity = Identity::new(&[8; 32]);
-    let context = MapContext { project: "p", routes: &[], identity: &identity, mapped_bytes_max: 1 << 20, received_nanos: 1 };
+    let context = MapContext {
+        project: "p",
+        routes: &[],
+        identity: &identity,
+        mapped_bytes_max: 1 << 20,
+        received_nanos: 1,
+    };
     let other = map(Signal::Logs, &request(Vec::new(), vec![record("a")]), &context).unwrap();
     assert!(!keys.contains(&other.records[0].dedup_key));
     assert_ne!(messages(&other)[0]["insertId"], ids[0]);
@@ -389,7 +449,11 @@ fn twins_live_and_retries_are_known() {
 /// Every part of a record that is not the same makes another record.
 #[test]
 fn any_difference_makes_another_record() {
-    let base = LogRecord { body: text("a"), attributes: vec![attribute("k", Some(Any::IntValue(1)))], ..LogRecord::default() };
+    let base = LogRecord {
+        body: text("a"),
+        attributes: vec![attribute("k", Some(Any::IntValue(1)))],
+        ..LogRecord::default()
+    };
     let variants = [
         base.clone(),
         LogRecord { time_unix_nano: 1, ..base.clone() },
@@ -400,11 +464,16 @@ fn any_difference_makes_another_record() {
         LogRecord { span_id: vec![1; 8], ..base.clone() },
         LogRecord { body: None, ..base.clone() },
         LogRecord { attributes: vec![attribute("k", Some(Any::DoubleValue(1.0)))], ..base.clone() },
-        LogRecord { attributes: vec![attribute("k", Some(Any::IntValue(1))), attribute("e", None)], ..base.clone() },
+        LogRecord {
+            attributes: vec![attribute("k", Some(Any::IntValue(1))), attribute("e", None)],
+            ..base.clone()
+        },
     ];
     let keys: HashSet<_> = variants
         .into_iter()
-        .flat_map(|record| [Vec::new(), vec![attribute("r", None)]].map(|resource| request(resource, vec![record.clone()])))
+        .flat_map(|record| {
+            [Vec::new(), vec![attribute("r", None)]].map(|resource| request(resource, vec![record.clone()]))
+        })
         .map(|request| mapped(Signal::Logs, &request).records[0].dedup_key)
         .collect();
     assert_eq!(keys.len(), 20);

@@ -23,12 +23,20 @@ pub(super) enum Framing {
 const FRAME_HEADER_BYTES: usize = 5;
 
 /// Reads a body. Its size is reserved; the deadline is for the whole, and a shorter one for each part.
-pub(super) async fn read(ingest: &Ingest, body: Body, reservation: &mut Reservation) -> Result<Bytes, Refusal> {
+pub(super) async fn read(
+    ingest: &Ingest,
+    body: Body,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Refusal> {
     let reading = read_parts(ingest, body, reservation);
     tokio::time::timeout(ingest.config.body_total_timeout, reading).await.map_err(|_| Refusal::Timeout)?
 }
 
-async fn read_parts(ingest: &Ingest, mut body: Body, reservation: &mut Reservation) -> Result<Bytes, Refusal> {
+async fn read_parts(
+    ingest: &Ingest,
+    mut body: Body,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Refusal> {
     let bytes_max = ingest.config.body_bytes_max + FRAME_HEADER_BYTES;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -39,7 +47,8 @@ async fn read_parts(ingest: &Ingest, mut body: Body, reservation: &mut Reservati
         let Ok(part) = frame.into_data() else { continue };
         if first.len() + all.len() + part.len() > bytes_max {
             drain(ingest, body).await;
-            let message = format!("the body passes {} bytes, send smaller batches", ingest.config.body_bytes_max);
+            let message =
+                format!("the body passes {} bytes, send smaller batches", ingest.config.body_bytes_max);
             return Err(Refusal::TooLarge(message));
         }
         ingest.reserve(reservation, part.len())?;
@@ -58,7 +67,8 @@ async fn read_parts(ingest: &Ingest, mut body: Body, reservation: &mut Reservati
 /// while it sends often does not see the answer.
 async fn drain(ingest: &Ingest, mut body: Body) {
     let mut rest = ingest.config.body_bytes_max;
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(ingest.config.body_read_timeout, body.frame()).await {
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(ingest.config.body_read_timeout, body.frame()).await
+    {
         let length = frame.data_ref().map_or(0, Bytes::len);
         if length > rest {
             return;
@@ -69,7 +79,11 @@ async fn drain(ingest: &Ingest, mut body: Body) {
 
 /// Inflates a gzip body (of one or several members, as RFC 1952 has it), at most to the limit. What it
 /// takes is reserved as it grows.
-pub(super) fn inflate(ingest: &Ingest, body: &[u8], reservation: &mut Reservation) -> Result<Vec<u8>, Refusal> {
+pub(super) fn inflate(
+    ingest: &Ingest,
+    body: &[u8],
+    reservation: &mut Reservation,
+) -> Result<Vec<u8>, Refusal> {
     let bytes_max = ingest.config.decompressed_bytes_max;
     let mut decoder = MultiGzDecoder::new(body);
     let mut out = Vec::new();

@@ -29,7 +29,9 @@ pub(super) fn routes(ingest: Arc<Ingest>) -> tonic::service::Routes {
         .route("/opentelemetry.proto.collector.logs.v1.LogsService/Export", method(Signal::Logs))
         .route("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", method(Signal::Metrics))
         .route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", method(Signal::Traces))
-        .fallback(|| async { Status::unimplemented("there are OTLP's Export methods only here").into_http::<Body>() })
+        .fallback(|| async {
+            Status::unimplemented("there are OTLP's Export methods only here").into_http::<Body>()
+        })
         .with_state(ingest);
     router.into()
 }
@@ -39,7 +41,8 @@ async fn handle(ingest: Arc<Ingest>, signal: Signal, request: Request) -> Respon
     if request.method() != Method::POST || !is_grpc(request.headers()) {
         // Not gRPC at all, so the answer is not either.
         ingest.totals.request("grpc", signal.as_str(), "unsupported", start.elapsed().as_secs_f64());
-        let mut response = Response::new(Body::from("this port speaks gRPC: POST with content type application/grpc"));
+        let mut response =
+            Response::new(Body::from("this port speaks gRPC: POST with content type application/grpc"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }

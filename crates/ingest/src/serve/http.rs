@@ -39,7 +39,9 @@ async fn handle(State(ingest): State<Arc<Ingest>>, request: Request) -> Response
     // A client whose encoding is unknown is told in JSON.
     let encoding = encoding.unwrap_or(Encoding::Json);
     match (result, signal) {
-        (Ok(accepted), Some(signal)) => answer(StatusCode::OK, encoding, reply::accepted(&accepted, signal, encoding)),
+        (Ok(accepted), Some(signal)) => {
+            answer(StatusCode::OK, encoding, reply::accepted(&accepted, signal, encoding))
+        }
         (Ok(_), None) => failure(&Failure::Path, encoding),
         (Err(error), _) => failure(&error, encoding),
     }
@@ -78,9 +80,9 @@ async fn take(
 
 fn signal(path: &str) -> Option<Signal> {
     let signals = [Signal::Logs, Signal::Metrics, Signal::Traces];
-    signals.into_iter().find(|signal| {
-        path.strip_suffix(signal.as_str()).is_some_and(|prefix| prefix.ends_with("/v1/"))
-    })
+    signals
+        .into_iter()
+        .find(|signal| path.strip_suffix(signal.as_str()).is_some_and(|prefix| prefix.ends_with("/v1/")))
 }
 
 fn encoding(headers: &HeaderMap) -> Option<Encoding> {

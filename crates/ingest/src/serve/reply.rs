@@ -31,7 +31,8 @@ pub(super) fn accepted(accepted: &Accepted, signal: Signal, encoding: Encoding) 
             Signal::Metrics => "rejectedDataPoints",
             Signal::Traces => "rejectedSpans",
         };
-        let mut out = format!("{{\"partialSuccess\":{{\"{name}\":\"{}\",\"errorMessage\":", accepted.rejected);
+        let mut out =
+            format!("{{\"partialSuccess\":{{\"{name}\":\"{}\",\"errorMessage\":", accepted.rejected);
         let mut text = Vec::new();
         writer::text(&mut text, &accepted.message);
         out.push_str(&String::from_utf8_lossy(&text));
@@ -47,7 +48,12 @@ pub(super) fn accepted(accepted: &Accepted, signal: Signal, encoding: Encoding) 
 }
 
 /// `google.rpc.Status`, as OTLP asks for in bodies of failed HTTP requests and in details of gRPC ones.
-pub(super) fn status(code: tonic::Code, message: &str, retry_after: Option<Duration>, encoding: Encoding) -> Vec<u8> {
+pub(super) fn status(
+    code: tonic::Code,
+    message: &str,
+    retry_after: Option<Duration>,
+    encoding: Encoding,
+) -> Vec<u8> {
     let number = u64::from(i32::from(code).unsigned_abs());
     if encoding == Encoding::Json {
         let mut out = format!("{{\"code\":{number},\"message\":").into_bytes();

@@ -37,6 +37,8 @@ pub(crate) struct FieldSchema {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) repeated: bool,
+    /// Whether its default value differs from its absence (proto3 `optional`, members of a `oneof`).
+    pub(crate) presence: bool,
 }
 
 /// One message type.
@@ -69,11 +71,15 @@ fn camel_case(name: &str) -> String {
 }
 
 const fn one(number: u32, name: &'static str, kind: Kind) -> FieldSchema {
-    FieldSchema { number, name, kind, repeated: false }
+    FieldSchema { number, name, kind, repeated: false, presence: false }
+}
+
+const fn maybe(number: u32, name: &'static str, kind: Kind) -> FieldSchema {
+    FieldSchema { number, name, kind, repeated: false, presence: true }
 }
 
 const fn many(number: u32, name: &'static str, kind: Kind) -> FieldSchema {
-    FieldSchema { number, name, kind, repeated: true }
+    FieldSchema { number, name, kind, repeated: true, presence: false }
 }
 
 use Kind::{
@@ -97,13 +103,13 @@ pub(crate) mod any {
 
 pub(crate) static ANY_VALUE: Message = Message {
     fields: &[
-        one(any::STRING, "stringValue", Text),
-        one(any::BOOL, "boolValue", Bool),
-        one(any::INT, "intValue", AnyInt),
-        one(any::DOUBLE, "doubleValue", Double),
-        one(any::ARRAY, "arrayValue", Nested(&ARRAY_VALUE)),
-        one(any::KVLIST, "kvlistValue", Nested(&KEY_VALUE_LIST)),
-        one(any::BYTES, "bytesValue", Bytes),
+        maybe(any::STRING, "stringValue", Text),
+        maybe(any::BOOL, "boolValue", Bool),
+        maybe(any::INT, "intValue", AnyInt),
+        maybe(any::DOUBLE, "doubleValue", Double),
+        maybe(any::ARRAY, "arrayValue", Nested(&ARRAY_VALUE)),
+        maybe(any::KVLIST, "kvlistValue", Nested(&KEY_VALUE_LIST)),
+        maybe(any::BYTES, "bytesValue", Bytes),
     ],
 };
 static ARRAY_VALUE: Message = Message { fields: &[many(1, "values", AnyValue)] };
@@ -202,16 +208,10 @@ static NUMBER_DATA: Message = Message {
     ],
 };
 static HISTOGRAM_DATA: Message = Message {
-    fields: &[
-        many(1, "dataPoints", Nested(&HISTOGRAM_POINT)),
-        one(2, "aggregationTemporality", Int32),
-    ],
+    fields: &[many(1, "dataPoints", Nested(&HISTOGRAM_POINT)), one(2, "aggregationTemporality", Int32)],
 };
 static EXPONENTIAL_DATA: Message = Message {
-    fields: &[
-        many(1, "dataPoints", Nested(&EXPONENTIAL_POINT)),
-        one(2, "aggregationTemporality", Int32),
-    ],
+    fields: &[many(1, "dataPoints", Nested(&EXPONENTIAL_POINT)), one(2, "aggregationTemporality", Int32)],
 };
 static SUMMARY_DATA: Message = Message { fields: &[many(1, "dataPoints", Nested(&SUMMARY_POINT))] };
 pub(crate) static NUMBER_POINT: Message = Message {
@@ -219,8 +219,8 @@ pub(crate) static NUMBER_POINT: Message = Message {
         many(7, "attributes", Attributes),
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
-        one(4, "asDouble", Double),
-        one(6, "asInt", Sfixed64),
+        maybe(4, "asDouble", Double),
+        maybe(6, "asInt", Sfixed64),
         many(5, "exemplars", Nested(&EXEMPLAR)),
         one(8, "flags", Uint32),
     ],
@@ -231,13 +231,13 @@ pub(crate) static HISTOGRAM_POINT: Message = Message {
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
         one(4, "count", Fixed64),
-        one(5, "sum", Double),
+        maybe(5, "sum", Double),
         many(6, "bucketCounts", Fixed64),
         many(7, "explicitBounds", Double),
         many(8, "exemplars", Nested(&EXEMPLAR)),
         one(10, "flags", Uint32),
-        one(11, "min", Double),
-        one(12, "max", Double),
+        maybe(11, "min", Double),
+        maybe(12, "max", Double),
     ],
 };
 pub(crate) static EXPONENTIAL_POINT: Message = Message {
@@ -246,27 +246,26 @@ pub(crate) static EXPONENTIAL_POINT: Message = Message {
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
         one(4, "count", Fixed64),
-        one(5, "sum", Double),
+        maybe(5, "sum", Double),
         one(6, "scale", Sint32),
         one(7, "zeroCount", Fixed64),
         one(8, "positive", Nested(&BUCKETS)),
         one(9, "negative", Nested(&BUCKETS)),
         one(10, "flags", Uint32),
         many(11, "exemplars", Nested(&EXEMPLAR)),
-        one(12, "min", Double),
-        one(13, "max", Double),
+        maybe(12, "min", Double),
+        maybe(13, "max", Double),
         one(14, "zeroThreshold", Double),
     ],
 };
-static BUCKETS: Message =
-    Message { fields: &[one(1, "offset", Sint32), many(2, "bucketCounts", Uint64)] };
+static BUCKETS: Message = Message { fields: &[one(1, "offset", Sint32), many(2, "bucketCounts", Uint64)] };
 pub(crate) static SUMMARY_POINT: Message = Message {
     fields: &[
         many(7, "attributes", Attributes),
         one(2, "startTimeUnixNano", Fixed64),
         one(3, "timeUnixNano", Fixed64),
         one(4, "count", Fixed64),
-        one(5, "sum", Double),
+        maybe(5, "sum", Double),
         many(6, "quantileValues", Nested(&QUANTILE)),
         one(8, "flags", Uint32),
     ],
@@ -276,8 +275,8 @@ static EXEMPLAR: Message = Message {
     fields: &[
         many(7, "filteredAttributes", Attributes),
         one(2, "timeUnixNano", Fixed64),
-        one(3, "asDouble", Double),
-        one(6, "asInt", Sfixed64),
+        maybe(3, "asDouble", Double),
+        maybe(6, "asInt", Sfixed64),
         one(4, "spanId", Id),
         one(5, "traceId", Id),
     ],

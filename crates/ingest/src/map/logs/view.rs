@@ -45,8 +45,10 @@ impl RecordView<'_, '_> {
         }
         let own = || self.attributes.iter().find(|attribute| attribute.key == key && attribute.is_shown());
         let attribute = self.scope.resource.shown(key).or_else(own);
-        let event_name = || (key == b"event.name" && !self.record.event_name.is_empty())
-            .then_some(Any::Text(self.record.event_name));
+        let event_name = || {
+            (key == b"event.name" && !self.record.event_name.is_empty())
+                .then_some(Any::Text(self.record.event_name))
+        };
         attribute.map(|attribute| attribute.value).or_else(event_name)
     }
 }
