@@ -30,7 +30,8 @@ pub fn measure(directory: &Path, time: Duration) -> Result<Vec<Figure>> {
         let mut waits = append_from_all(&topic, producers, time)?;
         let elapsed = start.elapsed().as_secs_f64();
         waits.sort();
-        let named = |what: &str| format!("{what}, {producers} producers");
+        let plural = if producers == 1 { "" } else { "s" };
+        let named = |what: &str| format!("{what}, {producers} producer{plural}");
         figures.push(Figure::new(
             "log",
             &named("durable appends of 1 kB"),
@@ -57,7 +58,7 @@ fn append_from_all(topic: &Arc<Topic>, producers: usize, time: Duration) -> Resu
     })
 }
 
-fn append_for(topic: &Topic, time: Duration) -> Result<Vec<Duration>> {
+fn append_for(topic: &Arc<Topic>, time: Duration) -> Result<Vec<Duration>> {
     let payload = Bytes::from(vec![b'x'; MESSAGE_BYTES]);
     let end = Instant::now() + time;
     let mut waits = Vec::new();

@@ -9,6 +9,7 @@
 mod oracle;
 mod plan;
 mod producer;
+mod record;
 mod request;
 mod rounds;
 mod setup;

@@ -14,7 +14,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::oracle::{Oracle, Record};
+use super::oracle::Oracle;
+use super::record::Record;
 use crate::otlp::{integer_attribute, text_attribute, text_value};
 
 /// How a request's bytes are written.
