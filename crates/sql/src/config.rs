@@ -1,0 +1,62 @@
+//! What an engine is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millrace_model::names;
+
+/// How people are named in `gemini_analytics_view` and everything that stands on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pseudonyms {
+    /// `user_email` in clear.
+    #[default]
+    Off,
+    /// `user_pseudonym` and `installation_id_hash`: SHA-256 in hexadecimal digits; e-mail addresses in
+    /// the passed-through JSON are blanked.
+    Sha256,
+}
+
+/// Settings of an [`crate::Engine`]; each limit has its unit in its name.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The project that templates name. In a query any project names this one.
+    pub project: String,
+    /// The dataset of names without one; the built-in views live here.
+    pub default_dataset: String,
+    /// Most memory that all running queries together may hold in sorts, joins and groups.
+    pub memory_bytes_max: usize,
+    /// Where sorts and groups that do not fit spill to; `None`: they fail instead.
+    pub spill_dir: Option<PathBuf>,
+    /// Most bytes that all spill files together take.
+    pub spill_bytes_max: u64,
+    /// Most rows of one result.
+    pub rows_max: usize,
+    /// Longest a query may run, from its parsing to its last row.
+    pub timeout: Duration,
+    /// How many threads' worth of work one query is cut into.
+    pub partitions: usize,
+    /// Longest query text (BigQuery: 1 MB, <https://cloud.google.com/bigquery/quotas#query_jobs>).
+    pub query_bytes_max: usize,
+    /// A folder whose `.sql` files become views, each named like its file.
+    pub user_views_dir: Option<PathBuf>,
+    /// How people are named in the views.
+    pub pseudonyms: Pseudonyms,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            project: names::PROJECT.to_owned(),
+            default_dataset: names::DATASET.to_owned(),
+            memory_bytes_max: 512 * 1024 * 1024,
+            spill_dir: None,
+            spill_bytes_max: 16 * 1024 * 1024 * 1024,
+            rows_max: 1_000_000,
+            timeout: Duration::from_secs(60),
+            partitions: 2,
+            query_bytes_max: 1024 * 1024,
+            user_views_dir: None,
+            pseudonyms: Pseudonyms::default(),
+        }
+    }
+}

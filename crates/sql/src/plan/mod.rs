@@ -1,0 +1,271 @@
+//! From a rewritten tree to a logical plan: finds tables and views, chooses functions by type, checks
+//! what DataFusion would let pass.
+
+mod check;
+mod operators;
+mod source;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::catalog::default_table_source::provider_as_source;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{Result as PlanResult, TableReference};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+use millrace_model::names::HIDDEN_COLUMNS;
+
+use crate::catalog::Catalog;
+use crate::error::{Code, SqlError, from_datafusion};
+use crate::functions;
+use crate::rewrite::{Columns, FoundTable, OutputColumn, Tables, rewrite};
+use crate::suggest::nearest;
+use crate::views::Views;
+use operators::Operators;
+use source::PlanSource;
+
+/// How deep views may stand on views.
+const VIEW_DEPTH_MAX: usize = 16;
+
+/// What one query is planned with.
+pub(crate) struct Planner<'a> {
+    pub(crate) catalog: &'a dyn Catalog,
+    pub(crate) views: &'a Views,
+    pub(crate) default_dataset: &'a str,
+    pub(crate) options: &'a ConfigOptions,
+    /// The moment that CURRENT_TIMESTAMP is.
+    pub(crate) now_micros: i64,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+    /// Tables and views found so far, by dataset and name.
+    found: RefCell<HashMap<(String, String), (Columns, Arc<dyn TableSource>)>>,
+    /// The views that are being planned, outermost first.
+    open_views: RefCell<Vec<String>>,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(
+        catalog: &'a dyn Catalog,
+        views: &'a Views,
+        default_dataset: &'a str,
+        options: &'a ConfigOptions,
+        now_micros: i64,
+    ) -> Self {
+        Self {
+            catalog,
+            views,
+            default_dataset,
+            options,
+            now_micros,
+            planners: vec![
+                Arc::new(Operators),
+                Arc::new(datafusion::functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(datafusion::functions::core::planner::CoreFunctionPlanner::default()),
+            ],
+            found: RefCell::default(),
+            open_views: RefCell::default(),
+        }
+    }
+
+    /// Plans a query; returns its columns as results show them.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the query.
+    pub(crate) fn plan(&self, mut query: Query) -> Result<(LogicalPlan, Columns), SqlError> {
+        let columns = rewrite(&mut query, self)?;
+        let options = ParserOptions {
+            enable_ident_normalization: false,
+            map_string_types_to_utf8view: false,
+            // GoogleSQL sorts NULL as the smallest value.
+            default_null_ordering: NullOrdering::NullsMin,
+            ..ParserOptions::default()
+        };
+        let plan = SqlToRel::new_with_options(self, options)
+            .sql_statement_to_plan(Statement::Query(Box::new(query)))
+            .map_err(|error| from_datafusion(&error))?;
+        let plan = check::check(plan)?;
+        if plan.schema().fields().len() != columns.len() {
+            return Err(SqlError::internal("the plan has other columns than the query"));
+        }
+        Ok((plan, columns))
+    }
+
+    fn table(&self, dataset: &str, name: &str) -> Result<Option<(Columns, Arc<dyn TableSource>)>, SqlError> {
+        let Some(provider) = self.catalog.table(dataset, name) else { return Ok(None) };
+        let schema = provider.schema();
+        let columns: Columns = schema
+            .fields()
+            .iter()
+            .map(|field| OutputColumn {
+                name: field.name().clone(),
+                hidden: HIDDEN_COLUMNS.contains(&field.name().as_str()),
+            })
+            .collect();
+        // The real names stay below this projection, for the provider's own filters and statistics.
+        let lowered: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| {
+                let column = Expr::Column(datafusion::common::Column::new(Some(name), field.name()));
+                column.alias(field.name().to_lowercase())
+            })
+            .collect();
+        let plan = LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(provider), None)
+            .and_then(|builder| builder.project(lowered))
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| from_datafusion(&error))?;
+        Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
+    }
+
+    fn view(&self, name: &str) -> Result<Option<(Columns, Arc<dyn TableSource>)>, SqlError> {
+        let Some(view) = self.views.get(name) else { return Ok(None) };
+        let query = view.query()?;
+        {
+            let mut open = self.open_views.borrow_mut();
+            if open.iter().any(|outer| outer == name) {
+                return Err(SqlError::invalid(format!(
+                    "view {name} stands on itself: {}",
+                    open.join(" -> ")
+                )));
+            }
+            if open.len() >= VIEW_DEPTH_MAX {
+                return Err(SqlError::invalid(format!(
+                    "views stand more than {VIEW_DEPTH_MAX} deep on one another"
+                )));
+            }
+            open.push(name.to_owned());
+        }
+        let planned = self.plan(query);
+        self.open_views.borrow_mut().pop();
+        let (plan, columns) = planned
+            .map_err(|error| SqlError { message: format!("view {name}: {}", error.message), ..error })?;
+        // Inside, columns are called by their lower-case names, whatever the plan called them.
+        let named: Vec<_> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .zip(columns.iter())
+            .map(|(column, shown)| Expr::Column(column).alias(shown.name.to_lowercase()))
+            .collect();
+        let plan = LogicalPlanBuilder::from(plan)
+            .project(named)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| from_datafusion(&error))?;
+        Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
+    }
+
+    fn not_found(&self, dataset: &str, name: &str) -> SqlError {
+        let datasets = self.catalog.datasets();
+        let is_default = dataset == self.default_dataset;
+        if !is_default && !datasets.iter().any(|known| known == dataset) {
+            let known = datasets.iter().map(String::as_str).chain([self.default_dataset]);
+            return SqlError::new(Code::NotFound, format!("dataset {dataset} does not exist"))
+                .maybe_hint(nearest(dataset, known).map(|near| format!("did you mean {near}?")));
+        }
+        let tables = self.catalog.tables(dataset);
+        let views = self.views.names().filter(|_| is_default);
+        let near = nearest(name, tables.iter().map(String::as_str).chain(views));
+        let error = SqlError::new(Code::NotFound, format!("table {dataset}.{name} does not exist"));
+        match near {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None if name.contains(['/', ':']) => {
+                error.hint("files and addresses are not read; load them first")
+            }
+            None => error,
+        }
+    }
+}
+
+impl Tables for Planner<'_> {
+    fn find(&self, path: &[String]) -> Result<FoundTable, SqlError> {
+        // Everything here is of one project, so a project's name says nothing.
+        let (dataset, name) = match path {
+            [name] => (self.default_dataset, name),
+            [dataset, name] | [_, dataset, name] => (dataset.as_str(), name),
+            _ => {
+                return Err(SqlError::new(Code::NotFound, format!("{} is not a table name", path.join(".")))
+                    .hint("a table is named project.dataset.table, dataset.table or table"));
+            }
+        };
+        let key = (dataset.to_owned(), name.clone());
+        let known = self.found.borrow().get(&key).map(|(columns, _)| Rc::clone(columns));
+        let columns = match known {
+            Some(columns) => columns,
+            None => {
+                let found = match self.table(dataset, name)? {
+                    Some(found) => Some(found),
+                    None if dataset == self.default_dataset => self.view(name)?,
+                    None => None,
+                };
+                let (columns, source) = found.ok_or_else(|| self.not_found(dataset, name))?;
+                self.found.borrow_mut().insert(key, (Rc::clone(&columns), source));
+                columns
+            }
+        };
+        Ok(FoundTable { dataset: dataset.to_owned(), name: name.clone(), columns })
+    }
+
+    fn now_micros(&self) -> i64 {
+        self.now_micros
+    }
+}
+
+impl ContextProvider for Planner<'_> {
+    fn get_table_source(&self, name: TableReference) -> PlanResult<Arc<dyn TableSource>> {
+        let key = (name.schema().unwrap_or_default().to_owned(), name.table().to_owned());
+        match self.found.borrow().get(&key) {
+            Some((_, source)) => Ok(Arc::clone(source)),
+            None => Err(SqlError::new(Code::NotFound, format!("table {name} does not exist")).into()),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        functions::scalar(name)
+    }
+
+    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        functions::aggregate(name)
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        functions::window(name)
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        functions::names().map(str::to_owned).collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,234 @@
+//! From GoogleSQL's tree to one that DataFusion plans with GoogleSQL's meaning.
+//!
+//! Names are lower-cased everywhere, since GoogleSQL's columns know no case, and the spelling that a
+//! result shows is kept beside the tree. Every `*` is written out here, so hidden columns stay hidden
+//! and EXCEPT and REPLACE need nobody else. Casts, literals, intervals and calls become calls of our
+//! own functions.
+
+mod calls;
+mod expr;
+mod from;
+mod literal;
+mod select;
+mod shape;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, LimitClause, OrderBy, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier,
+};
+
+use crate::error::SqlError;
+use crate::parse::too_deep;
+
+/// A column that a table, view or subquery has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutputColumn {
+    /// The spelling that results show; lower-cased it is the name inside.
+    pub(crate) name: String,
+    /// Left out of `*`.
+    pub(crate) hidden: bool,
+}
+
+impl OutputColumn {
+    pub(crate) fn shown(name: impl Into<String>) -> Self {
+        Self { name: name.into(), hidden: false }
+    }
+}
+
+pub(crate) type Columns = Rc<[OutputColumn]>;
+
+/// A table as it was found: its path as the planner will ask for it, and its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundTable {
+    pub(crate) dataset: String,
+    pub(crate) name: String,
+    pub(crate) columns: Columns,
+}
+
+/// Finds tables and views by the path that a query wrote.
+pub(crate) trait Tables {
+    /// # Errors
+    /// `not_found` with the nearest name; whatever is wrong with a view.
+    fn find(&self, path: &[String]) -> Result<FoundTable, SqlError>;
+
+    /// The moment that the query runs at, the same in all of its parts.
+    fn now_micros(&self) -> i64;
+}
+
+/// Rewrites a query in place and returns its columns.
+///
+/// # Errors
+/// What GoogleSQL forbids, what is not supported, tables that do not exist.
+pub(crate) fn rewrite(query: &mut Query, tables: &dyn Tables) -> Result<Columns, SqlError> {
+    shape::flatten(query)?;
+    let mut rewriter = Rewriter { tables, ctes: Vec::new(), depth: 0, aliases_made: 0 };
+    rewriter.query(query)
+}
+
+/// The state of one rewrite.
+pub(crate) struct Rewriter<'a> {
+    tables: &'a dyn Tables,
+    /// Names that WITH clauses define, innermost scope last, lower-cased.
+    ctes: Vec<HashMap<String, Columns>>,
+    depth: usize,
+    aliases_made: usize,
+}
+
+/// How deep queries may lie in queries.
+const QUERY_DEPTH_MAX: usize = 100;
+
+impl Rewriter<'_> {
+    fn query(&mut self, query: &mut Query) -> Result<Columns, SqlError> {
+        self.depth += 1;
+        if self.depth > QUERY_DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.refuse_clauses(query)?;
+        self.ctes.push(HashMap::new());
+        if let Some(with) = &mut query.with {
+            if with.recursive {
+                return Err(SqlError::unsupported("WITH RECURSIVE is not supported"));
+            }
+            for cte in &mut with.cte_tables {
+                let mut columns = self.query(&mut cte.query)?;
+                if !cte.alias.columns.is_empty() {
+                    columns = renamed(&columns, &mut cte.alias.columns)?;
+                }
+                let name = cte.alias.name.value.to_lowercase();
+                cte.alias.name = plain(&name);
+                if let Some(scope) = self.ctes.last_mut()
+                    && scope.insert(name.clone(), columns).is_some()
+                {
+                    return Err(SqlError::invalid(format!("WITH defines {name} twice")));
+                }
+            }
+        }
+        let columns = self.body(&mut query.body)?;
+        self.order_and_limit(query)?;
+        self.ctes.pop();
+        self.depth -= 1;
+        Ok(columns)
+    }
+
+    fn refuse_clauses(&self, query: &Query) -> Result<(), SqlError> {
+        if !query.pipe_operators.is_empty() {
+            return Err(SqlError::unsupported("pipe syntax (|>) is not supported")
+                .hint("write the query as SELECT ... FROM ..."));
+        }
+        if !query.locks.is_empty() || query.for_clause.is_some() {
+            return Err(SqlError::unsupported("FOR clauses are not supported"));
+        }
+        if query.settings.is_some() || query.format_clause.is_some() {
+            return Err(SqlError::unsupported("SETTINGS and FORMAT are not GoogleSQL"));
+        }
+        if query.fetch.is_some() {
+            return Err(SqlError::invalid("FETCH is not GoogleSQL").hint("write LIMIT n"));
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, body: &mut SetExpr) -> Result<Columns, SqlError> {
+        match body {
+            SetExpr::Select(select) => self.select(select),
+            SetExpr::Query(query) => self.query(query),
+            SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                if *set_quantifier == SetQuantifier::None {
+                    return Err(SqlError::invalid(format!("{op} without ALL or DISTINCT"))
+                        .hint(format!("write {op} ALL or {op} DISTINCT")));
+                }
+                match (*op, *set_quantifier) {
+                    (SetOperator::Union, SetQuantifier::All | SetQuantifier::Distinct)
+                    | (SetOperator::Except | SetOperator::Intersect, SetQuantifier::Distinct) => {}
+                    (op, quantifier) => {
+                        return Err(SqlError::unsupported(format!("{op} {quantifier} is not supported")));
+                    }
+                }
+                let columns = self.body(left)?;
+                let others = self.body(right)?;
+                if columns.len() != others.len() {
+                    return Err(SqlError::invalid(format!(
+                        "{op}: the first query has {} columns, the second {}",
+                        columns.len(),
+                        others.len()
+                    )));
+                }
+                Ok(columns)
+            }
+            SetExpr::Values(_) => Err(SqlError::invalid("VALUES is not a query in GoogleSQL")
+                .hint("write SELECT ... UNION ALL SELECT ...")),
+            SetExpr::Table(_) => {
+                Err(SqlError::invalid("TABLE is not a query in GoogleSQL").hint("write SELECT * FROM ..."))
+            }
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                Err(SqlError::new(
+                    crate::Code::ReadOnly,
+                    "INSERT, UPDATE, DELETE and MERGE are refused: only queries are run here",
+                ))
+            }
+        }
+    }
+
+    fn order_and_limit(&mut self, query: &mut Query) -> Result<(), SqlError> {
+        if let Some(OrderBy { kind, .. }) = &mut query.order_by {
+            match kind {
+                OrderByKind::All(_) => return Err(SqlError::invalid("ORDER BY ALL is not GoogleSQL")),
+                OrderByKind::Expressions(expressions) => {
+                    for order in expressions {
+                        self.expr(&mut order.expr)?;
+                    }
+                }
+            }
+        }
+        match &mut query.limit_clause {
+            None => Ok(()),
+            Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
+                if !limit_by.is_empty() {
+                    return Err(SqlError::unsupported("LIMIT BY is not GoogleSQL"));
+                }
+                if let Some(limit) = limit {
+                    self.limit(limit)?;
+                }
+                match offset {
+                    Some(offset) => self.limit(&mut offset.value),
+                    None => Ok(()),
+                }
+            }
+            Some(LimitClause::OffsetCommaLimit { .. }) => {
+                Err(SqlError::invalid("LIMIT a, b is not GoogleSQL").hint("write LIMIT count OFFSET start"))
+            }
+        }
+    }
+
+    fn limit(&mut self, expr: &mut Expr) -> Result<(), SqlError> {
+        match expr {
+            Expr::Value(_) => self.expr(expr),
+            _ => Err(SqlError::invalid("LIMIT and OFFSET take a number, not an expression")),
+        }
+    }
+}
+
+/// An identifier that means exactly these letters, because the planner is told to change none.
+pub(crate) fn plain(name: &str) -> datafusion::sql::sqlparser::ast::Ident {
+    datafusion::sql::sqlparser::ast::Ident::new(name)
+}
+
+/// Columns under the names of an alias's column list.
+fn renamed(
+    columns: &Columns,
+    aliases: &mut [datafusion::sql::sqlparser::ast::TableAliasColumnDef],
+) -> Result<Columns, SqlError> {
+    if columns.len() != aliases.len() {
+        return Err(SqlError::invalid(format!(
+            "{} column names for a query of {} columns",
+            aliases.len(),
+            columns.len()
+        )));
+    }
+    let shown = aliases.iter().map(|alias| OutputColumn::shown(alias.name.value.clone())).collect();
+    for alias in aliases {
+        alias.name = plain(&alias.name.value.to_lowercase());
+    }
+    Ok(shown)
+}

@@ -1,0 +1,17 @@
+-- Tokens used per day, user and model. Only an api_response carries token counts, so only it is read; the
+-- gen_ai.* record beside it repeats two of them and is not counted again.
+--
+-- A plain view: always fresh. Stands on: gemini_analytics_view. Placeholders: see README.md.
+CREATE OR REPLACE VIEW `${project}.${dataset}.vw_token_usage` AS
+SELECT
+  DATE(timestamp) AS day,
+  ${user},
+  model,
+  IFNULL(SUM(input_tokens), 0) AS total_input_tokens,
+  IFNULL(SUM(output_tokens), 0) AS total_output_tokens,
+  IFNULL(SUM(cached_tokens), 0) AS total_cached_tokens,
+  IFNULL(SUM(thoughts_tokens), 0) AS total_thoughts_tokens,
+  IFNULL(SUM(total_tokens), 0) AS grand_total_tokens
+FROM `${project}.${dataset}.gemini_analytics_view`
+WHERE event_name = 'gemini_cli.api_response'
+GROUP BY day, ${user}, model
