@@ -118,10 +118,11 @@ impl DedupWindow {
         }
     }
 
-    /// The entries at `base` and beyond, oldest first.
-    pub(crate) fn since(&self, base: Offset) -> Vec<KeyEntry> {
+    /// The entries from `base` up to, not including, `end`, oldest first.
+    pub(crate) fn between(&self, base: Offset, end: Offset) -> Vec<KeyEntry> {
         let first = self.ring.partition_point(|entry| entry.offset < base);
-        self.ring.range(first..).copied().collect()
+        let last = self.ring.partition_point(|entry| entry.offset < end);
+        self.ring.range(first..last.max(first)).copied().collect()
     }
 
     fn entry(&self, place: u32) -> Option<&KeyEntry> {
@@ -182,7 +183,7 @@ mod tests {
                 }
                 prop_assert_eq!(window.len(), model.len());
             }
-            let listed: BTreeMap<_, _> = window.since(Offset(0)).into_iter().map(|e| (e.key, e.offset)).collect();
+            let listed: BTreeMap<_, _> = window.between(Offset(0), Offset(next)).into_iter().map(|e| (e.key, e.offset)).collect();
             prop_assert_eq!(listed.len(), window.table.len());
         }
     }

@@ -117,7 +117,13 @@ impl Queue {
         Taken::Batch(batch)
     }
 
-    /// The batch that was taken last has been answered.
+    /// Some bytes of the batch that was taken last are durable.
+    pub(crate) fn written(&self, bytes: usize) {
+        let mut state = lock(&self.state);
+        state.writing_bytes = state.writing_bytes.saturating_sub(bytes);
+    }
+
+    /// The batch that was taken last is done with.
     pub(crate) fn answered(&self) {
         lock(&self.state).writing_bytes = 0;
     }

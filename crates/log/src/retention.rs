@@ -106,44 +106,45 @@ impl Topic {
                 }
             }
         }
-        let maintained = self.enforce_retention(now)?;
-        self.save_readers_if_cursors_changed(&maintained)?;
+        self.enforce_retention(now)?;
+        let maintained = std::mem::take(&mut lock(&self.shared).untold);
+        if maintained.cursors_detached + maintained.cursors_expired > 0 {
+            self.save_readers()?;
+        }
         Ok(maintained)
     }
 
     /// Removes what may go. Positions and the new start are durable before any file goes.
-    pub(crate) fn enforce_retention(&self, now: Micros) -> Result<Maintained, LogError> {
+    pub(crate) fn enforce_retention(&self, now: Micros) -> Result<(), LogError> {
         let _files = lock(&self.files);
-        let (mut maintained, plan, file) = {
+        let (plan, file) = {
             let mut shared = lock(&self.shared);
-            let mut maintained =
-                Maintained { cursors_detached: shared.detach_cursors(0), ..Maintained::default() };
-            maintained.cursors_expired = expire_cursors(&mut shared, now);
+            shared.detach_cursors(0);
+            expire_cursors(&mut shared, now);
             let held_from = shared.held_from();
             let candidates = candidates(&shared, held_from, now);
             let plan = plan(&candidates, shared.bytes(), held_from, now, &shared.config);
             let mut file = self.topic_file(&shared)?;
             file.start = candidates.get(plan.segments.wrapping_sub(1)).map_or(file.start, |last| last.end.0);
             file.expired_total += plan.expired;
-            (maintained, plan, file)
+            (plan, file)
         };
         self.refresh_budget();
         if plan.segments > 0 {
             self.save_readers_locked()?;
             write_topic(&*self.disk, &self.directory, &file)?;
             self.forget_segments(&plan, Offset(file.start), file.expired_total);
-            maintained.segments_removed = plan.segments as u64;
-            maintained.bytes_removed = plan.bytes;
-            maintained.messages_expired = plan.expired;
         }
-        self.remove_garbage()?;
-        Ok(maintained)
+        self.remove_garbage()
     }
 
     /// Stops showing the segments before `start`, whose files then are garbage.
     fn forget_segments(&self, plan: &Plan, start: Offset, expired_total: u64) {
         self.counters.folded_early.fetch_add(plan.folded_early, Ordering::Relaxed);
         let mut shared = lock(&self.shared);
+        shared.untold.segments_removed += plan.segments as u64;
+        shared.untold.bytes_removed += plan.bytes;
+        shared.untold.messages_expired += plan.expired;
         let gone: Vec<_> = shared.sealed.drain(..plan.segments).collect();
         shared.start = start;
         shared.expired_total = expired_total;
@@ -191,13 +192,6 @@ impl Topic {
         let first_time = shared.active.as_ref().and_then(|active| active.first_time);
         first_time.is_some_and(|first| first < now.minus(age_max))
     }
-
-    fn save_readers_if_cursors_changed(&self, maintained: &Maintained) -> Result<(), LogError> {
-        if maintained.cursors_detached + maintained.cursors_expired == 0 {
-            return Ok(());
-        }
-        self.save_readers()
-    }
 }
 
 fn candidates(shared: &Shared, held_from: Option<Offset>, now: Micros) -> Vec<Candidate> {
@@ -215,7 +209,7 @@ fn candidates(shared: &Shared, held_from: Option<Offset>, now: Micros) -> Vec<Ca
     shared.sealed.iter().map(candidate).collect()
 }
 
-fn expire_cursors(shared: &mut Shared, now: Micros) -> u64 {
+fn expire_cursors(shared: &mut Shared, now: Micros) {
     let mut expired = 0;
     for cursor in shared.readers.cursors.values_mut() {
         let idle = now.since(Micros(cursor.last_active_micros));
@@ -226,7 +220,7 @@ fn expire_cursors(shared: &mut Shared, now: Micros) -> u64 {
     }
     shared.readers.cursors_expired_total += expired;
     shared.readers_changed |= expired > 0;
-    expired
+    shared.untold.cursors_expired += expired;
 }
 
 #[cfg(test)]

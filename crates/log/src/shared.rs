@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::index::SparseIndex;
 use crate::meta::Readers;
 use crate::segment::{Sealed, SegmentHeader, Tail};
-use crate::{CursorState, TopicConfig};
+use crate::{CursorState, Maintained, TopicConfig};
 
 /// The segment that is being written.
 pub(crate) struct Active {
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) backoff: Duration,
     /// Files whose messages are removed but which could not be.
     pub(crate) garbage: Vec<PathBuf>,
+    /// What retention did since maintenance last told.
+    pub(crate) untold: Maintained,
 }
 
 impl Shared {
@@ -107,8 +109,9 @@ impl Shared {
         self.readers.held().min().map(|offset| offset.max(self.start))
     }
 
-    /// Detaches the cursors that hold back more than they may, `incoming` bytes included; answers how many.
-    pub(crate) fn detach_cursors(&mut self, incoming: u64) -> u64 {
+    /// Detaches the cursors that hold back more than they may, `incoming` bytes included; answers whether
+    /// there were any.
+    pub(crate) fn detach_cursors(&mut self, incoming: u64) -> bool {
         let (end, bytes_max) = (self.stored_end(), self.config.bytes_max);
         let over: Vec<String> = self
             .readers
@@ -128,6 +131,7 @@ impl Shared {
             self.readers.cursors_detached_total += 1;
             self.readers_changed = true;
         }
-        over.len() as u64
+        self.untold.cursors_detached += over.len() as u64;
+        !over.is_empty()
     }
 }

@@ -83,8 +83,8 @@ pub struct TopicStats {
     pub unsynced_bytes: u64,
     /// Stored bytes that some holder has not folded; 0 when nobody holds the topic.
     pub held_bytes: u64,
-    /// Keys in the deduplication window, when the writer was free to tell.
-    pub dedup_entries: Option<u64>,
+    /// Keys in the deduplication window.
+    pub dedup_entries: u64,
     /// Bytes of frames kept in memory for readers.
     pub cache_bytes: u64,
     /// Cursors that were detached because they held back too much.

@@ -23,7 +23,7 @@ use crate::shared::{Failure, Shared};
 use crate::stats::Counters;
 use crate::sync::lock;
 use crate::writer::Writer;
-use crate::{AppendError, LogConfig, LogError, TopicConfig, TopicStats};
+use crate::{AppendError, LogConfig, LogError, Maintained, TopicConfig, TopicStats};
 
 /// When to try again after backpressure: readers and retention need a moment.
 const BACKPRESSURE_RETRY: Duration = Duration::from_secs(1);
@@ -53,6 +53,8 @@ pub struct Topic {
     /// Copies of what is in `shared`, for appends to look at without its lock.
     stopped: AtomicBool,
     deleted: AtomicBool,
+    /// How many keys the writer remembers.
+    pub(crate) dedup_entries: AtomicU64,
     stored_end: AtomicU64,
     held_from: AtomicU64,
     bytes_max: AtomicU64,
@@ -87,6 +89,7 @@ impl Topic {
             counters: Counters::default(),
             stopped: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
+            dedup_entries: AtomicU64::new(0),
             stored_end: AtomicU64::new(0),
             held_from: AtomicU64::new(NOT_HELD),
             bytes_max: AtomicU64::new(u64::MAX),
@@ -151,12 +154,6 @@ impl Topic {
     /// The topic's figures.
     #[must_use]
     pub fn stats(&self) -> TopicStats {
-        // The writer holds its lock during a sync; figures do not wait for that.
-        let dedup_entries = self
-            .writer
-            .try_lock()
-            .ok()
-            .and_then(|writer| writer.as_ref().map(|writer| writer.dedup_entries() as u64));
         let cache_bytes = lock(&self.cache).bytes() as u64;
         let shared = lock(&self.shared);
         let first_time = shared.sealed.front().map(|segment| segment.facts.first_time);
@@ -177,7 +174,7 @@ impl Topic {
             cursors_detached_total: shared.readers.cursors_detached_total,
             cursors_expired_total: shared.readers.cursors_expired_total,
             unsynced_bytes: self.queue.bytes() as u64,
-            dedup_entries,
+            dedup_entries: self.dedup_entries.load(Ordering::Relaxed),
             cache_bytes,
             activity: self.counters.activity(),
         }
@@ -343,6 +340,7 @@ impl Topic {
     fn install(&self, opened: Opened, writer: &mut Option<Writer>) {
         let Opened { file, readers, sealed, active, tail, dedup, torn_bytes, .. } = opened;
         self.counters.torn_bytes.fetch_add(torn_bytes, Ordering::Relaxed);
+        self.dedup_entries.store(dedup.len() as u64, Ordering::Relaxed);
         if !self.read_only {
             *writer = Some(Writer::new(&active, tail, dedup));
         }
@@ -407,7 +405,7 @@ impl Topic {
         let over = self.over_budget_by(bytes)?;
         // A cursor that holds back too much must not stop ingest.
         let detached = lock(&self.shared).detach_cursors(bytes);
-        if detached > 0 {
+        if detached {
             self.refresh_budget();
             self.over_budget_by(bytes)?;
         }
@@ -461,6 +459,7 @@ impl Shared {
             failure: None,
             backoff: Duration::ZERO,
             garbage: Vec::new(),
+            untold: Maintained::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::append::{Answer, Appended};
 use crate::dedup::{DedupLimits, DedupWindow, KeyEntry};
 use crate::queue::{Linger, PendingAppend};
-use crate::record::Draft;
+use crate::record::{Draft, RECORD_OVERHEAD_BYTES};
 use crate::recover::{create_segment, write_sidecar};
 use crate::segment::{Sealed, SealedFacts, SegmentHeader, Tail, segment_path};
 use crate::shared::Active;
@@ -42,10 +42,6 @@ impl Writer {
         Self { file, header, tail, dedup, last_sync: Duration::ZERO, last_appends: 0 }
     }
 
-    pub(crate) fn dedup_entries(&self) -> usize {
-        self.dedup.len()
-    }
-
     /// Waiting for company pays only when a sync is quicker than company comes, and company comes.
     pub(crate) fn linger(&self, at_most: Duration) -> Option<Linger> {
         let pays = self.last_appends > 1 && self.last_sync < at_most;
@@ -57,6 +53,7 @@ impl Writer {
         let memory = topic.config.dedup_memory_bytes_max;
         self.dedup.set_limits(DedupLimits::new(config.dedup_age, config.dedup_entries_max, memory));
         self.dedup.trim(topic.config.clock.now());
+        self.note_dedup(topic);
     }
 
     /// Stores a batch and answers each of its appends.
@@ -65,6 +62,7 @@ impl Writer {
         let mut draft = Draft::new(self.tail.end);
         let mut waiting: Waiting = Vec::with_capacity(batch.len());
         let mut failed: Option<AppendError> = None;
+        let mut seen_bytes = 0;
         let mut time =
             batch.first().map_or(self.tail.last_time, |first| first.arrived.max(self.tail.last_time));
         self.dedup.trim(time);
@@ -76,6 +74,7 @@ impl Writer {
                 if failed.is_some() {
                     break;
                 }
+                seen_bytes += message.size_bytes() + RECORD_OVERHEAD_BYTES;
                 if let Some(first) = message.dedup_key.and_then(|key| self.dedup.get(&key)) {
                     draft.duplicates += 1;
                     appended.duplicates += 1;
@@ -83,7 +82,7 @@ impl Writer {
                     continue;
                 }
                 if draft.is_full(message.size_bytes(), topic.config.batch_bytes_max) {
-                    failed = self.finish(topic, &mut draft, &mut waiting).err();
+                    failed = self.finish(topic, &mut draft, &mut seen_bytes, &mut waiting).err();
                 }
                 let key = message.dedup_key;
                 let offset = draft.push(message, time);
@@ -95,19 +94,34 @@ impl Writer {
             waiting.push((sender, appended));
         }
         if failed.is_none() && !draft.is_empty() {
-            failed = self.finish(topic, &mut draft, &mut waiting).err();
+            failed = self.finish(topic, &mut draft, &mut seen_bytes, &mut waiting).err();
         }
         if let Some(error) = failed {
+            topic.queue.answered();
             self.dedup.roll_back(self.tail.end);
+            self.note_dedup(topic);
             waiting.drain(..).for_each(|(sender, _)| answer(topic, sender, Err(error.clone())));
         }
     }
 
+    fn note_dedup(&self, topic: &Topic) {
+        topic.dedup_entries.store(self.dedup.len() as u64, Ordering::Relaxed);
+    }
+
     /// Writes the draft and answers those who waited for it, or stops the topic.
-    fn finish(&mut self, topic: &Topic, draft: &mut Draft, waiting: &mut Waiting) -> Result<(), AppendError> {
+    fn finish(
+        &mut self,
+        topic: &Topic,
+        draft: &mut Draft,
+        seen_bytes: &mut usize,
+        waiting: &mut Waiting,
+    ) -> Result<(), AppendError> {
         match self.write(topic, draft) {
             Ok(()) => {
+                // Before the answers, so that who hears them finds the room they left.
+                topic.queue.written(std::mem::take(seen_bytes));
                 *draft = Draft::new(self.tail.end);
+                self.note_dedup(topic);
                 waiting.drain(..).for_each(|(sender, appended)| answer(topic, sender, Ok(appended)));
                 Ok(())
             }
@@ -155,7 +169,9 @@ impl Writer {
         };
         let file = create_segment(&*topic.disk, &topic.directory, &header)?;
         let (facts, index) = self.switch(topic, header, &file);
-        let keys = self.dedup.since(facts.base);
+        // Not those of the frame in the making, which may yet fail: a key that outlives its message would
+        // make a retry look like a duplicate of nothing.
+        let keys = self.dedup.between(facts.base, facts.end);
         write_sidecar(&*topic.disk, &topic.directory, header.topic, &facts, &index, &keys);
         if topic.is_over_budget()
             && let Err(error) = topic.enforce_retention(topic.config.clock.now())
