@@ -25,7 +25,7 @@ const FRAME_HEADER_BYTES: usize = 5;
 /// Reads a body. Its size is reserved; the deadline is for the whole, and a shorter one for each part.
 pub(super) async fn read(
     ingest: &Ingest,
-    body: Body,
+    body: &mut Body,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Refusal> {
     let reading = read_parts(ingest, body, reservation);
@@ -34,7 +34,7 @@ pub(super) async fn read(
 
 async fn read_parts(
     ingest: &Ingest,
-    mut body: Body,
+    body: &mut Body,
     reservation: &mut Reservation,
 ) -> Result<Bytes, Refusal> {
     let bytes_max = ingest.config.body_bytes_max + FRAME_HEADER_BYTES;
@@ -46,7 +46,6 @@ async fn read_parts(
         let frame = frame.map_err(|error| Refusal::Malformed(format!("the body broke off: {error}")))?;
         let Ok(part) = frame.into_data() else { continue };
         if first.len() + all.len() + part.len() > bytes_max {
-            drain(ingest, body).await;
             let message =
                 format!("the body passes {} bytes, send smaller batches", ingest.config.body_bytes_max);
             return Err(Refusal::TooLarge(message));
@@ -64,11 +63,16 @@ async fn read_parts(
 }
 
 /// Takes what a client still sends, within bounds, without keeping it: an HTTP/1 client that is cut off
-/// while it sends often does not see the answer.
-async fn drain(ingest: &Ingest, mut body: Body) {
+/// while it sends often does not see the answer, and the answer may be to come again later.
+pub(super) async fn drain(ingest: &Ingest, body: &mut Body) {
+    let reading = drain_parts(ingest, body);
+    // Whether it ended or ran out of time, the answer goes out now.
+    let _ = tokio::time::timeout(ingest.config.body_read_timeout, reading).await;
+}
+
+async fn drain_parts(ingest: &Ingest, body: &mut Body) {
     let mut rest = ingest.config.body_bytes_max;
-    while let Ok(Some(Ok(frame))) = tokio::time::timeout(ingest.config.body_read_timeout, body.frame()).await
-    {
+    while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         if length > rest {
             return;

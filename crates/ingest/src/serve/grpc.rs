@@ -61,8 +61,9 @@ async fn take(ingest: &Arc<Ingest>, signal: Signal, request: Request) -> Result<
         Some(b"gzip") => true,
         Some(_) => return Err(Refusal::Unsupported("grpc-encoding must be gzip or identity".to_owned())),
     };
+    let body = &mut request.into_body();
     let (encoding, framing) = (Encoding::Protobuf, Framing::Grpc);
-    accept(ingest, Incoming { signal, encoding, gzip, framing, body: request.into_body() }).await
+    accept(ingest, Incoming { signal, encoding, gzip, framing, body }).await
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -7,9 +7,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use http::{Method, StatusCode};
 
-use super::body::Framing;
+use super::body::{self, Framing};
 use super::{Incoming, accept, reply};
 use crate::ingest::{Accepted, Encoding, Ingest, Refusal, Signal};
 
@@ -22,7 +23,11 @@ async fn handle(State(ingest): State<Arc<Ingest>>, request: Request) -> Response
     let start = Instant::now();
     let encoding = encoding(request.headers());
     let signal = signal(request.uri().path());
-    let result = take(&ingest, request, signal, encoding).await;
+    let (head, mut body) = request.into_parts();
+    let result = take(&ingest, &head, &mut body, signal, encoding).await;
+    if result.is_err() {
+        body::drain(&ingest, &mut body).await;
+    }
     let protocol = match encoding {
         Some(Encoding::Json) => "http_json",
         Some(Encoding::Protobuf) => "http_protobuf",
@@ -62,20 +67,21 @@ impl From<Refusal> for Failure {
 
 async fn take(
     ingest: &Arc<Ingest>,
-    request: Request,
+    head: &Parts,
+    body: &mut Body,
     signal: Option<Signal>,
     encoding: Option<Encoding>,
 ) -> Result<Accepted, Failure> {
     let signal = signal.ok_or(Failure::Path)?;
-    if request.method() != Method::POST {
+    if head.method != Method::POST {
         return Err(Failure::Method);
     }
     let encoding = encoding.ok_or_else(|| {
         Refusal::Unsupported("content type must be application/json or application/x-protobuf".to_owned())
     })?;
-    let gzip = is_gzip(request.headers())?;
+    let gzip = is_gzip(&head.headers)?;
     let framing = Framing::Plain;
-    Ok(accept(ingest, Incoming { signal, encoding, gzip, framing, body: request.into_body() }).await?)
+    Ok(accept(ingest, Incoming { signal, encoding, gzip, framing, body }).await?)
 }
 
 fn signal(path: &str) -> Option<Signal> {

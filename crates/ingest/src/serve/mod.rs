@@ -33,16 +33,16 @@ impl Ingest {
 }
 
 /// A request as both transports see it.
-struct Incoming {
+struct Incoming<'b> {
     signal: Signal,
     encoding: Encoding,
     gzip: bool,
     framing: body::Framing,
-    body: Body,
+    body: &'b mut Body,
 }
 
 /// Takes a request: reads, inflates, maps, appends.
-async fn accept(ingest: &Arc<Ingest>, request: Incoming) -> Result<Accepted, Refusal> {
+async fn accept(ingest: &Arc<Ingest>, request: Incoming<'_>) -> Result<Accepted, Refusal> {
     let Ok(_permit) = ingest.requests.try_acquire() else { return Err(ingest.busy()) };
     let mut reservation = ingest.budget.reserve();
     let bytes = body::read(ingest, request.body, &mut reservation).await?;

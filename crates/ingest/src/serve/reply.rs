@@ -39,11 +39,17 @@ pub(super) fn accepted(accepted: &Accepted, signal: Signal, encoding: Encoding) 
         out.push_str("}}");
         return out.into_bytes();
     }
+    let mut partial = Writer::default();
+    partial.varint(1, accepted.rejected);
+    partial.bytes(2, accepted.message.as_bytes());
+    nested(1, &partial.into_bytes())
+}
+
+/// A message whose only field is another. (The writer's own nesting pads lengths, which every reader
+/// takes, but clients need not be tried.)
+fn nested(number: u32, message: &[u8]) -> Vec<u8> {
     let mut out = Writer::default();
-    let partial = out.begin(1);
-    out.varint(1, accepted.rejected);
-    out.bytes(2, accepted.message.as_bytes());
-    out.end(&partial);
+    out.bytes(number, message);
     out.into_bytes()
 }
 
@@ -66,15 +72,13 @@ pub(super) fn status(
     out.bytes(2, message.as_bytes());
     if let Some(retry_after) = retry_after {
         // details: Any { type_url, value: RetryInfo { retry_delay: Duration { seconds, nanos } } }
-        let any = out.begin(3);
-        out.bytes(1, b"type.googleapis.com/google.rpc.RetryInfo");
-        let info = out.begin(2);
-        let delay = out.begin(1);
-        out.varint(1, retry_after.as_secs());
-        out.varint(2, u64::from(retry_after.subsec_nanos()));
-        out.end(&delay);
-        out.end(&info);
-        out.end(&any);
+        let mut delay = Writer::default();
+        delay.varint(1, retry_after.as_secs());
+        delay.varint(2, u64::from(retry_after.subsec_nanos()));
+        let mut any = Writer::default();
+        any.bytes(1, b"type.googleapis.com/google.rpc.RetryInfo");
+        any.bytes(2, &nested(1, &delay.into_bytes()));
+        out.bytes(3, &any.into_bytes());
     }
     out.into_bytes()
 }
