@@ -2,7 +2,6 @@
 
 # Outside the checkout, so that a fresh clone on the same machine builds quickly.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/millrace/target
-VENV := $(CARGO_TARGET_DIR)/venv
 
 # Everything is built with one profile and one set of features, so that nothing is built twice.
 XTASK := $(CARGO_TARGET_DIR)/release/xtask
@@ -20,10 +19,10 @@ run: build
 # Unit, property, simulation and end-to-end tests, then the real binary: killed at random moments, and
 # its tables read by somebody else's reader.
 test: build
-	scripts/setup.sh $(VENV)
+	scripts/setup.sh
 	cargo test --release --workspace
 	$(XTASK) crash --rounds 20 --seed 1 --binary $(MILLRACE)
-	$(XTASK) readers --python $(VENV)/bin/python --binary $(MILLRACE)
+	$(XTASK) readers --binary $(MILLRACE)
 
 lint: build
 	cargo fmt --all --check
