@@ -243,19 +243,20 @@ impl Topic {
         })
     }
 
-    /// Moves a hold. A new holder is written down at once, so that a restart does not forget it; where
-    /// it has got to is written down when messages are about to be removed, and may be too early.
+    /// Moves a hold. A new holder, and one that goes back, is written down at once, so that after a
+    /// restart nothing goes that it still needs. How far a holder has got is written down only when
+    /// messages are about to be removed: an earlier position does no harm.
     pub(crate) fn set_hold(&self, reader: &str, folded: Offset) {
-        let is_new = {
+        let must_save = {
             let mut shared = lock(&self.shared);
             let position = folded.max(shared.start).0;
-            let is_new = shared.readers.holds.insert(reader.to_owned(), position).is_none();
-            shared.readers_changed = true;
-            is_new
+            let before = shared.readers.holds.insert(reader.to_owned(), position);
+            shared.readers_changed |= before != Some(position);
+            before.is_none_or(|before| position < before)
         };
         self.refresh_budget();
-        if is_new && let Err(error) = self.save_readers() {
-            tracing::warn!(topic = self.name, reader, %error, "a new holder was not written down");
+        if must_save && let Err(error) = self.save_readers() {
+            tracing::warn!(topic = self.name, reader, %error, "a holder's position was not written down");
         }
     }
 

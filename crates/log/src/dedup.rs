@@ -63,6 +63,11 @@ impl DedupWindow {
         self.ring.len()
     }
 
+    /// The oldest message whose key is remembered; beyond all messages when there is none.
+    pub(crate) fn first_offset(&self) -> Offset {
+        self.ring.front().map_or(Offset(u64::MAX), |entry| entry.offset)
+    }
+
     /// Where the first message with that key lies, if it is remembered.
     pub(crate) fn get(&self, key: &DedupKey) -> Option<Offset> {
         let hash = self.hasher.hash_one(key);

@@ -10,7 +10,7 @@ use millrace_model::{Micros, Offset, TopicId, names};
 
 use crate::meta::{TopicFile, deleted_file, readers_file, topic_file, write_topic};
 use crate::recover::create_segment;
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, base_of};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, base_of, index_base_of};
 use crate::sync::lock;
 use crate::{LogConfig, LogError, Maintained, Topic, TopicConfig};
 
@@ -203,8 +203,7 @@ fn is_topic(disk: &dyn Disk, directory: &Path, read_only: bool) -> Result<bool, 
 fn remove_leftovers(disk: &dyn Disk, directory: &Path) -> Result<(), LogError> {
     let entries = disk.read_dir(directory).map_err(LogError::io("list", directory))?;
     let ours = |name: &str| {
-        let index = name.strip_suffix(".index").map(|stem| format!("{stem}.log"));
-        base_of(name).or_else(|| base_of(&index?)).is_some() || name.ends_with(TEMPORARY_SUFFIX)
+        base_of(name).is_some() || index_base_of(name).is_some() || name.ends_with(TEMPORARY_SUFFIX)
     };
     let mut paths: Vec<_> =
         entries.iter().filter(|entry| ours(&entry.name)).map(|entry| directory.join(&entry.name)).collect();

@@ -259,7 +259,8 @@ impl Topic {
         Ok(open)
     }
 
-    fn open_sealed(&self, segment: &Sealed) -> Result<OpenSegment, LogError> {
+    /// Opens a sealed segment, making its index file anew if it is not good.
+    pub(crate) fn open_sealed(&self, segment: &Sealed) -> Result<OpenSegment, LogError> {
         let base = segment.facts.base;
         let path = segment_path(&self.directory, base);
         let file = self.disk.open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_disk::{Disk, DiskFile, OpenMode, TEMPORARY_SUFFIX};
@@ -13,7 +13,8 @@ use crate::dedup::{DedupLimits, DedupWindow, KeyEntry};
 use crate::meta::{Readers, TopicFile, read_readers, read_topic, topic_file};
 use crate::scan::{ScanOptions, Scanned, find_frame, scan};
 use crate::segment::{
-    SEGMENT_HEADER_BYTES, Sealed, SealedFacts, SegmentHeader, Tail, base_of, index_path, segment_path,
+    SEGMENT_HEADER_BYTES, Sealed, SealedFacts, SegmentHeader, Tail, base_of, index_base_of, index_path,
+    segment_path,
 };
 use crate::shared::Active;
 use crate::sidecar::{self, Sidecar};
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
     pub(crate) active: Active,
     pub(crate) tail: Tail,
     pub(crate) dedup: DedupWindow,
+    /// Index files whose segments are gone, and where those ended.
+    pub(crate) orphans: Vec<(PathBuf, Offset)>,
     /// Bytes of a torn tail that were cut.
     pub(crate) torn_bytes: u64,
 }
@@ -62,7 +65,8 @@ pub(crate) fn open_topic(place: Place<'_>) -> Result<Opened, LogError> {
     let newest = bases.pop().ok_or_else(|| context.missing(Offset(file.start)))?;
 
     let mut sealed = VecDeque::new();
-    let (mut stored, mut keys) = (0, Vec::new());
+    let mut stored = 0;
+    let (orphans, mut keys) = context.orphans(Offset(file.start))?;
     for (index, base) in bases.iter().enumerate() {
         let next = bases.get(index + 1).copied().unwrap_or(newest);
         let (facts, segment_keys) = context.open_sealed(*base, next)?;
@@ -86,7 +90,8 @@ pub(crate) fn open_topic(place: Place<'_>) -> Result<Opened, LogError> {
         dedup.trim(now);
     }
     clamp_readers(&mut readers, Offset(file.start), scanned.tail.end);
-    Ok(Opened { id: topic, file, readers, sealed, active, tail: scanned.tail, dedup, torn_bytes })
+    let tail = scanned.tail;
+    Ok(Opened { id: topic, file, readers, sealed, active, tail, dedup, orphans, torn_bytes })
 }
 
 /// Makes a segment that holds only its header, durable under its name.
@@ -130,7 +135,7 @@ impl Context<'_> {
         self.place.disk
     }
 
-    fn path(&self, base: Offset) -> std::path::PathBuf {
+    fn path(&self, base: Offset) -> PathBuf {
         segment_path(self.place.directory, base)
     }
 
@@ -150,7 +155,7 @@ impl Context<'_> {
         if !self.place.read_only {
             let temporary = entries.iter().filter(|entry| entry.name.ends_with(TEMPORARY_SUFFIX));
             let mut leftovers: Vec<_> = temporary.map(|entry| directory.join(&entry.name)).collect();
-            leftovers.extend(gone.iter().flat_map(|base| [self.path(*base), index_path(directory, *base)]));
+            leftovers.extend(gone.iter().map(|base| self.path(*base)));
             for path in leftovers {
                 match self.disk().remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -164,6 +169,24 @@ impl Context<'_> {
             Some(first) if *first > start => Err(self.missing(start)),
             _ => Ok(bases),
         }
+    }
+
+    /// The index files that segments left behind when they went, and the keys in them.
+    fn orphans(&self, start: Offset) -> Result<(Vec<(PathBuf, Offset)>, Vec<KeyEntry>), LogError> {
+        let (mut orphans, mut keys) = (Vec::new(), Vec::new());
+        if self.place.read_only {
+            return Ok((orphans, keys));
+        }
+        let directory = self.place.directory;
+        let entries = self.disk().read_dir(directory).map_err(LogError::io("list", directory))?;
+        for base in entries.iter().filter_map(|entry| index_base_of(&entry.name)).filter(|base| *base < start)
+        {
+            let known = self.look_in_index(base)?;
+            let end = known.as_ref().map_or(Offset::ZERO, |(facts, _)| facts.end);
+            orphans.push((index_path(directory, base), end));
+            keys.extend(known.into_iter().flat_map(|(_, keys)| keys));
+        }
+        Ok((orphans, keys))
     }
 
     /// The newest file may be a segment that was begun when the process ended: then it has no good

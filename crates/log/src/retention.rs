@@ -10,6 +10,7 @@ use millrace_model::{Micros, Offset};
 use crate::meta::write_topic;
 use crate::segment::{index_path, segment_path};
 use crate::shared::Shared;
+use crate::sidecar;
 use crate::sync::lock;
 use crate::topic::Topic;
 use crate::{CursorState, LogError, TopicConfig};
@@ -132,10 +133,36 @@ impl Topic {
         self.refresh_budget();
         if plan.segments > 0 {
             self.save_readers_locked()?;
+            self.keep_keys(&plan)?;
             write_topic(&*self.disk, &self.directory, &file)?;
             self.forget_segments(&plan, Offset(file.start), file.expired_total);
         }
         self.remove_garbage()
+    }
+
+    /// Makes the index files of segments that are about to go durable where keys in them are still
+    /// remembered, so that a restart remembers them too.
+    fn keep_keys(&self, plan: &Plan) -> Result<(), LogError> {
+        let from = self.dedup_from();
+        let wanted: Vec<_> = {
+            let shared = lock(&self.shared);
+            let going = shared.sealed.iter().take(plan.segments);
+            going.filter(|segment| segment.facts.end > from).cloned().collect()
+        };
+        for segment in wanted {
+            let base = segment.facts.base;
+            let path = index_path(&self.directory, base);
+            let keep = || {
+                sidecar::make_durable(&*self.disk, &self.directory, self.id(), base)
+                    .map_err(LogError::io("write", &path))
+            };
+            if keep()?.is_err() {
+                // Opening a sealed segment makes its index anew.
+                self.open_sealed(&segment)?;
+                keep()?.map_err(|reason| LogError::corrupt(&path, 0, reason))?;
+            }
+        }
+        Ok(())
     }
 
     /// Stops showing the segments before `start`, whose files then are garbage.
@@ -150,8 +177,8 @@ impl Topic {
         shared.expired_total = expired_total;
         for segment in gone {
             let base = segment.facts.base;
-            shared.garbage.push(segment_path(&self.directory, base));
-            shared.garbage.push(index_path(&self.directory, base));
+            shared.garbage.push((segment_path(&self.directory, base), Offset::ZERO));
+            shared.garbage.push((index_path(&self.directory, base), segment.facts.end));
         }
         for cursor in shared.readers.cursors.values_mut() {
             cursor.expired_messages += start.0.saturating_sub(cursor.position);
@@ -167,16 +194,20 @@ impl Topic {
 
     /// Removes files whose messages are gone; those that cannot be removed are tried again.
     fn remove_garbage(&self) -> Result<(), LogError> {
-        let garbage: Vec<PathBuf> = std::mem::take(&mut lock(&self.shared).garbage);
+        let from = self.dedup_from();
+        let garbage: Vec<(PathBuf, Offset)> = {
+            let mut shared = lock(&self.shared);
+            shared.garbage.extract_if(.., |(_, end)| *end <= from).collect()
+        };
         if garbage.is_empty() {
             return Ok(());
         }
         let mut failed = None;
-        for path in garbage {
+        for (path, end) in garbage {
             match self.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     failed = Some(LogError::io("remove", &path)(error));
-                    lock(&self.shared).garbage.push(path);
+                    lock(&self.shared).garbage.push((path, end));
                 }
                 _ => {}
             }

@@ -33,6 +33,11 @@ pub(crate) fn base_of(name: &str) -> Option<Offset> {
     if plain { digits.parse().ok().map(Offset) } else { None }
 }
 
+/// The same for the file name of a segment's index.
+pub(crate) fn index_base_of(name: &str) -> Option<Offset> {
+    base_of(&format!("{}.log", name.strip_suffix(".index")?))
+}
+
 /// A segment's header: whose it is, where it begins, and the topic's running numbers there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {

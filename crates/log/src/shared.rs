@@ -52,8 +52,9 @@ pub(crate) struct Shared {
     pub(crate) failure: Option<Failure>,
     /// How long the topic waits after its next failure.
     pub(crate) backoff: Duration,
-    /// Files whose messages are removed but which could not be.
-    pub(crate) garbage: Vec<PathBuf>,
+    /// Files whose messages are gone. They go too, as soon as no key of a message before that offset is
+    /// remembered.
+    pub(crate) garbage: Vec<(PathBuf, Offset)>,
     /// What retention did since maintenance last told.
     pub(crate) untold: Maintained,
 }

@@ -1,10 +1,11 @@
 //! A sealed segment's index file: what a start needs to know of the segment without reading it. It can
-//! always be made again from the segment, so it is never synced; a checksum tells whether it is whole.
+//! always be made again from the segment, so it is not synced; a checksum tells whether it is whole. Only
+//! when the segment goes while its keys are still remembered does it become durable and stay behind.
 
 use std::io;
 use std::path::Path;
 
-use millrace_disk::{Disk, DiskFile, OpenMode, TEMPORARY_SUFFIX};
+use millrace_disk::{Disk, DiskFile, OpenMode, TEMPORARY_SUFFIX, write_atomically};
 use millrace_model::{DedupKey, Micros, Offset, TopicId};
 
 use crate::bytes_le::{array_at, i64_at, u16_at, u32_at, u64_at};
@@ -84,6 +85,26 @@ fn encode(topic: TopicId, facts: &SealedFacts, index: &SparseIndex, keys: &[KeyE
     let crc = crc32c::crc32c(&bytes[..CRC_POSITION]);
     bytes[CRC_POSITION..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
     bytes
+}
+
+/// Writes a good index file again, this time durably: its segment is about to go, and keys in it are
+/// still wanted. The inner error says why the file is not good.
+pub(crate) fn make_durable(
+    disk: &dyn Disk,
+    directory: &Path,
+    topic: TopicId,
+    base: Offset,
+) -> io::Result<Result<(), String>> {
+    let sidecar = match Sidecar::open(disk, directory, topic, base)? {
+        Ok(sidecar) => sidecar,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let (index, keys) = match (sidecar.index()?, sidecar.keys()?) {
+        (Ok(index), Ok(keys)) => (index, keys),
+        (Err(reason), _) | (_, Err(reason)) => return Ok(Err(reason)),
+    };
+    let bytes = encode(topic, &sidecar.header.facts, &index, &keys);
+    write_atomically(disk, &index_path(directory, base), &bytes).map(Ok)
 }
 
 /// An index file that was opened and whose header is good.

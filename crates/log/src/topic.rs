@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::append::{Append, Appended};
 use crate::cache::FrameCache;
+use crate::dedup::DedupWindow;
 use crate::frame::Frame;
 use crate::meta::{Readers, TopicFile, read_topic, write_topic};
 use crate::queue::{PendingAppend, Queue, Refused};
@@ -54,7 +55,9 @@ pub struct Topic {
     stopped: AtomicBool,
     deleted: AtomicBool,
     /// How many keys the writer remembers.
-    pub(crate) dedup_entries: AtomicU64,
+    dedup_entries: AtomicU64,
+    /// The oldest message whose key it remembers.
+    dedup_from: AtomicU64,
     stored_end: AtomicU64,
     held_from: AtomicU64,
     bytes_max: AtomicU64,
@@ -90,6 +93,7 @@ impl Topic {
             stopped: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
             dedup_entries: AtomicU64::new(0),
+            dedup_from: AtomicU64::new(u64::MAX),
             stored_end: AtomicU64::new(0),
             held_from: AtomicU64::new(NOT_HELD),
             bytes_max: AtomicU64::new(u64::MAX),
@@ -286,6 +290,17 @@ impl Topic {
         Ok(())
     }
 
+    /// Takes note of what the writer remembers.
+    pub(crate) fn note_dedup(&self, dedup: &DedupWindow) {
+        self.dedup_entries.store(dedup.len() as u64, Ordering::Relaxed);
+        self.dedup_from.store(dedup.first_offset().0, Ordering::Relaxed);
+    }
+
+    /// The oldest message whose key is remembered; beyond all messages when there is none.
+    pub(crate) fn dedup_from(&self) -> Offset {
+        Offset(self.dedup_from.load(Ordering::Relaxed))
+    }
+
     /// Whether and when a failed topic should be tried again without an append asking for it.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         if self.config.repair_backoff_min.is_zero() {
@@ -338,9 +353,9 @@ impl Topic {
     }
 
     fn install(&self, opened: Opened, writer: &mut Option<Writer>) {
-        let Opened { file, readers, sealed, active, tail, dedup, torn_bytes, .. } = opened;
+        let Opened { file, readers, sealed, active, tail, dedup, orphans, torn_bytes, .. } = opened;
         self.counters.torn_bytes.fetch_add(torn_bytes, Ordering::Relaxed);
-        self.dedup_entries.store(dedup.len() as u64, Ordering::Relaxed);
+        self.note_dedup(&dedup);
         if !self.read_only {
             *writer = Some(Writer::new(&active, tail, dedup));
         }
@@ -352,6 +367,7 @@ impl Topic {
         shared.active = Some(active);
         shared.tail = tail;
         shared.readers = readers;
+        shared.garbage = orphans;
         drop(shared);
         self.refresh_budget();
         self.changed.notify_all();

@@ -105,7 +105,7 @@ impl Writer {
     }
 
     fn note_dedup(&self, topic: &Topic) {
-        topic.dedup_entries.store(self.dedup.len() as u64, Ordering::Relaxed);
+        topic.note_dedup(&self.dedup);
     }
 
     /// Writes the draft and answers those who waited for it, or stops the topic.

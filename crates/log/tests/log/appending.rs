@@ -112,6 +112,32 @@ fn the_window_survives_in_sealed_segments() {
     assert_eq!(topic.stats().dedup_entries, 40);
 }
 
+/// Scenario: a topic without holders removes segments for room while their keys are inside the window;
+/// then the power goes; later the window has passed.
+/// Guarantees: keys outlive their messages, and the files that hold them go when nobody needs them.
+#[test]
+fn the_window_outlives_its_segments() {
+    let mut rig = Rig::new(10);
+    rig.topic_config.bytes_max = 5_000;
+    let data = "k".repeat(300);
+    {
+        let (_log, topic) = rig.open_topic();
+        for key in 0..40 {
+            append(&topic, vec![keyed(key, &data)]).unwrap();
+        }
+    }
+    rig.disk.crash();
+    let (log, topic) = rig.open_topic();
+    assert!(topic.bounds().start > Offset(10));
+    for key in 0..40 {
+        assert_eq!(append(&topic, vec![keyed(key, &data)]).unwrap().offsets, [Offset(u64::from(key))]);
+    }
+    assert!(rig.files(".index").len() as u64 > topic.stats().segments);
+    rig.pass(Duration::from_secs(601));
+    log.maintain(rig.now()).unwrap();
+    assert_eq!(rig.files(".index").len() as u64, topic.stats().segments - 1);
+}
+
 /// Scenario: a retry is appended while its first copy still waits for its sync; then the sync fails.
 /// Guarantees: both get the same answer at the same time; a failed copy does not count as the first.
 #[test]
