@@ -98,12 +98,14 @@ impl IngestConfig {
                 return Err(ConfigError::Topic { route, topic, rule });
             }
         }
-        let largest = self.decompressed_bytes_max.max(self.body_bytes_max).max(1);
+        // A request as large as is allowed must fit: its body and what is made of it.
+        let request = self.decompressed_bytes_max.saturating_mul(4).max(self.body_bytes_max);
+        let request = request.max(self.mapped_bytes_max.saturating_add(self.decompressed_bytes_max));
         for (name, value, least) in [
             ("body_bytes_max", self.body_bytes_max, 1),
             ("decompressed_bytes_max", self.decompressed_bytes_max, 1),
             ("mapped_bytes_max", self.mapped_bytes_max, self.decompressed_bytes_max),
-            ("in_flight_bytes_max", self.in_flight_bytes_max, largest + self.mapped_bytes_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max, request),
             ("requests_in_flight_max", self.requests_in_flight_max, 1),
         ] {
             if value < least {

@@ -1,6 +1,7 @@
 //! OTLP/gRPC over real sockets into a real log, by tonic's own clients.
 #![allow(missing_docs)]
 
+#[cfg(test)]
 mod common;
 
 use std::sync::Arc;

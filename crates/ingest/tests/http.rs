@@ -1,6 +1,7 @@
 //! OTLP/HTTP over real sockets into a real log.
 #![allow(missing_docs)]
 
+#[cfg(test)]
 mod common;
 
 use std::collections::BTreeMap;
@@ -255,7 +256,7 @@ async fn producers_are_told_when_to_come_again() {
 
     let mut small = config();
     (small.body_bytes_max, small.decompressed_bytes_max, small.mapped_bytes_max) = (1000, 1000, 1000);
-    (small.in_flight_bytes_max, small.requests_in_flight_max) = (2000, 1);
+    (small.in_flight_bytes_max, small.requests_in_flight_max) = (5000, 1);
     small.body_read_timeout = Duration::from_secs(30);
     let servers = Servers::start(small).await;
     // A client that sends a part and waits holds the only place.

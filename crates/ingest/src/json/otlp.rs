@@ -165,59 +165,45 @@ impl Transcoder<'_> {
             JsonKind::Text => self.reader.text()?,
             _ => return Err(self.wrong(field, "a number")),
         };
-        if self.put_number(field, &text) { Ok(()) } else { Err(self.wrong(field, "a number in its range")) }
+        self.put_number(field, &text).ok_or_else(|| self.wrong(field, "a number in its range"))
     }
 
-    /// Writes a number in its field's form; false when it does not fit.
+    /// Writes a number in its field's form; `None` when it does not fit.
     #[allow(clippy::cast_sign_loss)]
-    fn put_number(&mut self, field: &'static FieldSchema, text: &str) -> bool {
-        let number = field.number;
-        let integer = || parse_integer(text);
+    fn put_number(&mut self, field: &'static FieldSchema, text: &str) -> Option<()> {
+        let (number, out) = (field.number, &mut self.out);
         match field.kind {
-            Kind::Double => parse_double(text).map(|value| self.out.fixed64(number, value.to_bits())),
+            Kind::Double => out.fixed64(number, parse_double(text)?.to_bits()),
             // JavaScript writes 1e20 as an integer because it is one; the double is what it had.
-            Kind::AnyInt => match integer().and_then(|value| i64::try_from(value).ok()) {
-                Some(value) => Some(self.out.varint(number, value as u64)),
-                None => parse_double(text).map(|value| self.out.fixed64(any::DOUBLE, value.to_bits())),
+            Kind::AnyInt => match integer::<i64>(text) {
+                Some(value) => out.varint(number, value as u64),
+                None => out.fixed64(any::DOUBLE, parse_double(text)?.to_bits()),
             },
-            Kind::Int32 => {
-                let value = integer().and_then(|value| i32::try_from(value).ok());
-                value.map(|value| self.out.varint(number, i64::from(value) as u64))
-            }
+            Kind::Int32 => out.varint(number, i64::from(integer::<i32>(text)?) as u64),
             Kind::Sint32 => {
-                let value = integer().and_then(|value| i32::try_from(value).ok());
-                value.map(|value| self.out.varint(number, u64::from(((value << 1) ^ (value >> 31)) as u32)))
+                let value = integer::<i32>(text)?;
+                out.varint(number, u64::from(((value << 1) ^ (value >> 31)) as u32));
             }
-            Kind::Uint32 => {
-                let value = integer().and_then(|value| u32::try_from(value).ok());
-                value.map(|value| self.out.varint(number, u64::from(value)))
-            }
-            Kind::Fixed32 => {
-                let value = integer().and_then(|value| u32::try_from(value).ok());
-                value.map(|value| self.out.fixed32(number, value))
-            }
-            Kind::Sfixed64 => {
-                let value = integer().and_then(|value| i64::try_from(value).ok());
-                value.map(|value| self.out.fixed64(number, value as u64))
-            }
-            Kind::Fixed64 => {
-                let value = integer().and_then(|value| u64::try_from(value).ok());
-                value.map(|value| self.out.fixed64(number, value))
-            }
-            Kind::Uint64 => {
-                let value = integer().and_then(|value| u64::try_from(value).ok());
-                value.map(|value| self.out.varint(number, value))
-            }
+            Kind::Uint32 => out.varint(number, u64::from(integer::<u32>(text)?)),
+            Kind::Fixed32 => out.fixed32(number, integer(text)?),
+            Kind::Sfixed64 => out.fixed64(number, integer::<i64>(text)? as u64),
+            Kind::Fixed64 => out.fixed64(number, integer(text)?),
+            Kind::Uint64 => out.varint(number, integer(text)?),
             Kind::Text
             | Kind::Bytes
             | Kind::Id
             | Kind::Bool
             | Kind::Message(_)
             | Kind::Attributes
-            | Kind::AnyValue => None,
+            | Kind::AnyValue => return None,
         }
-        .is_some()
+        Some(())
     }
+}
+
+/// A whole number in the range of its type.
+fn integer<T: TryFrom<i128>>(text: &str) -> Option<T> {
+    T::try_from(parse_integer(text)?).ok()
 }
 
 /// A whole number, also as JavaScript may print one (`1e21`, `5.0`).

@@ -17,7 +17,6 @@ use super::{Content, LoadError, LoadReport, Loader, run};
 
 impl Loader {
     /// The router of `POST /api/load`.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> axum::Router {
         axum::Router::new().route("/api/load", post(handle)).with_state(Arc::clone(self))
     }

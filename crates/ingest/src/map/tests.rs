@@ -464,10 +464,7 @@ fn any_difference_makes_another_record() {
         LogRecord { span_id: vec![1; 8], ..base.clone() },
         LogRecord { body: None, ..base.clone() },
         LogRecord { attributes: vec![attribute("k", Some(Any::DoubleValue(1.0)))], ..base.clone() },
-        LogRecord {
-            attributes: vec![attribute("k", Some(Any::IntValue(1))), attribute("e", None)],
-            ..base.clone()
-        },
+        LogRecord { attributes: vec![attribute("k", Some(Any::IntValue(1))), attribute("e", None)], ..base },
     ];
     let keys: HashSet<_> = variants
         .into_iter()

@@ -26,7 +26,6 @@ impl Ingest {
     }
 
     /// OTLP/HTTP: any path that ends in `/v1/logs`, `/v1/metrics` or `/v1/traces`.
-    #[must_use]
     pub fn http_router(self: &Arc<Self>) -> axum::Router {
         http::router(Arc::clone(self))
     }
@@ -58,8 +57,14 @@ async fn accept(ingest: &Arc<Ingest>, request: Incoming<'_>) -> Result<Accepted,
             } else {
                 body::check_plain(&ingest, body)?
             };
+            // The messages, and JSON's protobuf form before them, are about as large as the body; what
+            // they really take is known afterwards.
+            let expected = body.len() * if encoding == Encoding::Json { 3 } else { 2 };
+            ingest.reserve(&mut reservation, expected)?;
             let mapped = ingest.prepare(signal, encoding, body)?;
-            ingest.reserve(&mut reservation, mapped.buffer.capacity())?;
+            let real = mapped.buffer.capacity();
+            ingest.reserve(&mut reservation, real.saturating_sub(expected))?;
+            reservation.give_back(expected.saturating_sub(real));
             Ok::<_, Refusal>((mapped, reservation))
         }
     };

@@ -1,7 +1,12 @@
 //! A record as a sink filter sees it: the entry that is being written, read from the request itself.
 
-use super::{Any, Attribute, Entry, InsertId, LogRecord, MESSAGE, MapContext, Scalar, Scope};
+use super::record::{InsertId, LogRecord};
+use super::{MESSAGE, Scope};
 use crate::filter::Path;
+use crate::filter::{Entry, Scalar};
+use crate::map::MapContext;
+use crate::map::attributes::Attribute;
+use crate::map::value::Any;
 
 pub(super) struct RecordView<'v, 'a> {
     pub(super) record: &'v LogRecord<'a>,
