@@ -109,7 +109,7 @@ impl DataDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).context("no randomness from the system")?;
-                write_atomically(&StdDisk::new(), &path, &secret)
+                write_atomically(&StdDisk, &path, &secret)
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 Ok(secret)
             }
@@ -124,7 +124,7 @@ impl DataDir {
     pub fn announce(&self, address: &ServerAddress) -> Result<()> {
         let path = self.state().join("server.json");
         let text = serde_json::to_vec(address)?;
-        write_atomically(&StdDisk::new(), &path, &text).with_context(|| format!("cannot write {}", path.display()))
+        write_atomically(&StdDisk, &path, &text).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Where the running server can be reached; `None` when none holds the lock.

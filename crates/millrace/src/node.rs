@@ -48,7 +48,7 @@ impl Node {
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self> {
         let started = Instant::now();
-        let disk: Arc<dyn Disk> = Arc::new(StdDisk::new());
+        let disk: Arc<dyn Disk> = Arc::new(StdDisk);
         let log = Log::open(Arc::clone(&disk), &data.log(), settings::log(config)).context("cannot open the log")?;
         let log = Arc::new(log);
         let lake = Lake::open(settings::lake(config, data, disk, runtime.clone())).context("cannot open the lake")?;
@@ -78,6 +78,13 @@ impl Node {
         }
     }
 
+    /// Why a pipeline does not run, when one does not although nobody stopped it.
+    pub fn failure(&self) -> Option<String> {
+        let statuses = self.pipelines.iter().map(pipeline_status);
+        let failed = statuses.into_iter().find(|status| status.state == "failed")?;
+        Some(format!("pipeline {} failed: {}", failed.name, failed.error.unwrap_or_default()))
+    }
+
     /// Folds what there is, then stops every pipeline and the lake. Ingest has ended before.
     pub fn drain(&self) {
         for running in &self.pipelines {
@@ -102,13 +109,13 @@ fn start_pipeline(
     tables: &mut Tables,
     plan: PipelinePlan,
 ) -> Result<Running> {
-    let table = format!("{}.{}", plan.dataset, plan.table.name());
+    let table = format!("{}.{}", plan.dataset, &plan.table.name);
     let context = || format!("in pipeline {}", plan.config.name);
     let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
     let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
     let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
-    tables.add(&plan.dataset, plan.table.name(), Arc::clone(&rows));
-    tables.add(&plan.dataset, plan.dead_letters.name(), Arc::clone(&dead_letters));
+    tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
+    tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
     let counted = Arc::clone(&topic);
     let limits = PipelineConfig {
         duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
@@ -214,7 +221,7 @@ pub fn topic_statuses(log: &Log) -> Vec<TopicStatus> {
             segments: stats.segments,
             duplicates: stats.duplicates_total,
             expired: stats.expired_total,
-            error: stats.error,
+            error: stats.failure,
         };
         statuses.insert(stats.name, status);
     }
@@ -226,7 +233,7 @@ fn table_status(name: &str, table: &millrace_lake::LakeTable) -> TableStatus {
     TableStatus {
         name: name.to_owned(),
         version: stats.version,
-        files: stats.files,
+        files: stats.files as u64,
         rows: stats.rows,
         bytes: stats.bytes,
     }

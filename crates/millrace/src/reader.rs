@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use millrace_disk::{Disk, StdDisk};
-use millrace_lake::{Lake, LakeTable};
+use millrace_lake::{Lake, LakeError, LakeTable};
 use millrace_log::Log;
+use millrace_sql::format::FormatError;
 use millrace_sql::{Engine, QueryResult};
 use tokio::runtime::Runtime;
 
@@ -47,21 +48,24 @@ impl Reader {
         let data = DataDir::new(&config.data_dir);
         data.must_exist()?;
         let runtime = Runtime::new().context("cannot start threads")?;
-        let disk: Arc<dyn Disk> = Arc::new(StdDisk::new());
+        let disk: Arc<dyn Disk> = Arc::new(StdDisk);
         let lake_config = settings::lake_reader(&data, disk, runtime.handle().clone());
         let lake = Lake::open(lake_config).context("cannot open the lake")?;
         let mut tables = Tables::new();
         let mut pipelines = Vec::new();
         for plan in plan::tables(config)? {
-            let open = |spec| lake.existing_table(&plan.dataset, spec);
+            let open = |spec| match lake.table(&plan.dataset, spec) {
+                Err(LakeError::Missing(_)) => Ok(None),
+                other => other.map(Some),
+            };
             // Rows first: the dead letters read after them are never behind them.
             let (Some(rows), Some(dead_letters)) =
                 (open(Arc::clone(&plan.table))?, open(Arc::clone(&plan.dead_letters))?)
             else {
                 continue;
             };
-            tables.add(&plan.dataset, plan.table.name(), Arc::clone(&rows));
-            tables.add(&plan.dataset, plan.dead_letters.name(), Arc::clone(&dead_letters));
+            tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
+            tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
         let engine_config = settings::engine(config);
@@ -90,10 +94,18 @@ impl Reader {
 }
 
 /// An SQL error as one line for the terminal.
-pub fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
+fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
     match &error.hint {
         Some(hint) => anyhow::anyhow!("{} ({hint})", error.message),
         None => anyhow::anyhow!("{}", error.message),
+    }
+}
+
+/// A failure to print a result as one line for the terminal; a closed pipe stays recognisable.
+pub fn format_error(error: FormatError) -> anyhow::Error {
+    match error {
+        FormatError::Query(error) => with_hint(error),
+        FormatError::Write(error) => anyhow::Error::new(error).context("cannot write the result"),
     }
 }
 
@@ -104,5 +116,5 @@ pub fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
 pub fn log(config: &Config) -> Result<Log> {
     let data = DataDir::new(&config.data_dir);
     data.must_exist()?;
-    Log::open_read_only(Arc::new(StdDisk::new()), &data.log()).context("cannot open the log")
+    Log::open_read_only(Arc::new(StdDisk), &data.log()).context("cannot open the log")
 }

@@ -95,6 +95,7 @@ pub fn routes(config: &Config) -> Result<Vec<Route>> {
 pub fn ingest(config: &Config, data: &DataDir) -> Result<IngestConfig> {
     let base = IngestConfig::new(config.project.clone(), data.dedup_secret()?, routes(config)?);
     Ok(IngestConfig {
+        mapped_bytes_max: config.ingest.decompressed_bytes_max.saturating_mul(2),
         body_bytes_max: config.ingest.body_bytes_max,
         decompressed_bytes_max: config.ingest.decompressed_bytes_max,
         in_flight_bytes_max: config.ingest.in_flight_bytes_max,

@@ -9,13 +9,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
-use millrace_sql::{Code, Engine, SqlError};
+use millrace_sql::format::FormatError;
+use millrace_sql::{Code, Engine, QueryResult, SqlError};
 use serde::{Deserialize, Serialize};
 
 use crate::{Recorder, Status};
 
 /// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Largest answer to a query in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the server can tell about itself.
 pub trait Facts: Send + Sync {
@@ -100,13 +104,43 @@ async fn query(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -
     let result = state.engine.query(&request.sql).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     let text = match result {
-        Ok(result) => millrace_sql::format::to_json(result, started).await,
-        Err(error) => Err(error),
+        Ok(result) => answer_text(result, started).await,
+        Err(error) => Err(error.into()),
     };
     metrics::counter!("millrace_queries_total", "outcome" => outcome).increment(1);
     metrics::histogram!("millrace_query_seconds").record(started.elapsed().as_secs_f64());
-    let text = text.map_err(ApiError::from)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], text?).into_response())
+}
+
+/// The whole answer in memory, bounded: an error half-way must still be answered as an error.
+async fn answer_text(result: QueryResult, started: Instant) -> Result<Vec<u8>, ApiError> {
+    let mut text = Bounded(Vec::new());
+    match millrace_sql::format::write_json(result, started, &mut text).await {
+        Ok(_) => Ok(text.0),
+        Err(FormatError::Query(error)) => Err(error.into()),
+        Err(FormatError::Write(error)) => {
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "resources_exceeded", error.to_string()))
+        }
+    }
+}
+
+/// Bytes in memory up to [`ANSWER_BYTES_MAX`].
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > ANSWER_BYTES_MAX {
+            return Err(std::io::Error::other(format!(
+                "the answer is larger than {ANSWER_BYTES_MAX} bytes: select fewer rows or columns"
+            )));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// An error as every handler answers it: `{"error": {"code", "message", "hint"}}`.

@@ -8,16 +8,15 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 
 /// Limits on one port's connections.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
     /// Open connections at once; further ones wait to be accepted.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// How long a client may take to send a request's head.
     pub header_read_timeout: Duration,
     /// How long requests in flight may go on once the port is closing.
@@ -44,9 +43,9 @@ pub async fn serve(
     limits: ConnectionLimits,
     closing: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let places = Arc::new(Semaphore::new(limits.connections_max as usize));
     let builder = builder(limits);
-    let graceful = GracefulShutdown::new();
+    let (close, closed) = watch::channel(false);
     let mut closing = std::pin::pin!(closing);
     loop {
         let accepted = tokio::select! {
@@ -54,19 +53,41 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection.into_owned());
+        let (builder, router, closed) = (builder.clone(), router.clone(), closed.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
+            serve_connection(&builder, stream, router, closed).await;
             drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+    close.send_replace(true);
+    // Every connection holds a place: when all are free, all have ended.
+    let all_ended = places.acquire_many(limits.connections_max);
+    if tokio::time::timeout(limits.drain_timeout, all_ended).await.is_err() {
         tracing::warn!(timeout = ?limits.drain_timeout, "requests still in flight were cut off");
+    }
+}
+
+async fn serve_connection(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: Router,
+    mut closed: watch::Receiver<bool>,
+) {
+    let service = TowerToHyperService::new(router);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let closing = async {
+        let _ = closed.wait_for(|closed| *closed).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
     }
 }
 
@@ -88,7 +109,7 @@ fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     // A place first: a connection that cannot be served stays in the system's queue.
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {

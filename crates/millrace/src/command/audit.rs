@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use millrace_log::Log;
 use millrace_model::Offset;
 use millrace_pipeline::{AuditInput, AuditReport, SourceFacts};
 use serde_json::json;
@@ -17,17 +16,16 @@ use crate::reader::{self, OpenPipeline, Reader};
 /// # Errors
 /// When log or tables cannot be opened.
 pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
-    // Tables first: what the log accepted since then is pending, while the other way round committed
-    // rows would seem to lie beyond the log's end.
+    // Tables before the log: what the log accepted since then is pending, while the other way round
+    // committed rows would seem to lie beyond the log's end.
     let tables = Reader::open(config)?;
-    let log = reader::log(config)?;
     if tables.pipelines.is_empty() {
         bail!("no pipeline of this configuration has tables in {}", config.data_dir.display());
     }
     let reports: Vec<_> = tables
         .pipelines
         .iter()
-        .map(|pipeline| audit_pipeline(&log, pipeline).with_context(|| format!("in pipeline {}", pipeline.plan.pipeline)))
+        .map(|pipeline| audit_pipeline(config, pipeline).with_context(|| format!("in pipeline {}", pipeline.plan.pipeline)))
         .collect::<Result<_>>()?;
     let balanced = reports.iter().all(|report| report.balanced);
     match format {
@@ -39,18 +37,31 @@ pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn audit_pipeline(log: &Log, pipeline: &OpenPipeline) -> Result<AuditReport> {
-    let Some(topic) = log.topic(&pipeline.plan.topic) else {
-        bail!("its topic {} is not in the log", pipeline.plan.topic);
+fn audit_pipeline(config: &Config, pipeline: &OpenPipeline) -> Result<AuditReport> {
+    let survey = || -> Result<SourceFacts> {
+        // Opened again at each look: a server may be appending, and what the tables have by then must
+        // be in the log that they are compared with.
+        let log = reader::log(config)?;
+        let topic = log.topic(&pipeline.plan.topic);
+        let topic = topic.with_context(|| format!("its topic {} is not in the log", pipeline.plan.topic))?;
+        let mut facts = SourceFacts::survey(topic.as_ref(), Offset::ZERO);
+        let stats = topic.stats();
+        facts.duplicates = Some(stats.duplicates_total);
+        facts.damage.extend(stats.failure);
+        Ok(facts)
     };
-    let mut facts = SourceFacts::survey(topic.as_ref(), Offset::ZERO);
-    let stats = topic.stats();
-    facts.duplicates = Some(stats.duplicates_total);
-    facts.damage.extend(stats.error);
+    let first = survey()?;
     Ok(millrace_pipeline::audit(&AuditInput {
         pipeline: &pipeline.plan.pipeline,
-        source: facts,
+        source: &|| survey().unwrap_or_else(|error| damaged(&first, &error)),
         rows: pipeline.rows.as_ref(),
         dead_letters: pipeline.dead_letters.as_ref(),
     }))
+}
+
+/// The facts of a topic that could be read a moment ago and cannot any more.
+fn damaged(earlier: &SourceFacts, error: &anyhow::Error) -> SourceFacts {
+    let mut facts = earlier.clone();
+    facts.damage.push(format!("{error:#}"));
+    facts
 }

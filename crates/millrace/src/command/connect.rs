@@ -49,7 +49,7 @@ fn default_settings() -> Result<PathBuf> {
 fn write(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    write_atomically(&StdDisk::new(), path, text.as_bytes())
+    write_atomically(&StdDisk, path, text.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

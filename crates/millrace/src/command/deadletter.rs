@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::{DeadLetter, Format};
 use crate::config::Config;
 use crate::output;
-use crate::reader::{Reader, with_hint};
+use crate::reader::{Reader, format_error};
 
 /// Lists dead letters, or shows one.
 ///
@@ -31,7 +31,7 @@ fn tables(reader: &Reader) -> Vec<String> {
     let mut tables: Vec<_> = reader
         .pipelines
         .iter()
-        .map(|pipeline| format!("{}.{}", pipeline.plan.dataset, pipeline.plan.dead_letters.name()))
+        .map(|pipeline| format!("{}.{}", pipeline.plan.dataset, pipeline.plan.dead_letters.name))
         .collect();
     tables.sort();
     tables.dedup();
@@ -106,7 +106,8 @@ struct Column {
 fn fetch(reader: &Reader, sql: &str) -> Result<Fetched> {
     let started = Instant::now();
     reader.query(sql, async |result| {
-        let text = format::to_json(result, started).await.map_err(with_hint)?;
-        serde_json::from_slice(text.as_ref()).context("the engine's answer is not JSON")
+        let mut text = Vec::new();
+        format::write_json(result, started, &mut text).await.map_err(format_error)?;
+        serde_json::from_slice(&text).context("the engine's answer is not JSON")
     })
 }

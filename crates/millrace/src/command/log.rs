@@ -47,7 +47,7 @@ fn stats(config: &Config, format: Format) -> Result<()> {
 fn verify(config: &Config, format: Format) -> Result<ExitCode> {
     let data = DataDir::new(&config.data_dir);
     data.must_exist()?;
-    let report = millrace_log::verify(&StdDisk::new(), &data.log()).context("cannot read the log")?;
+    let report = millrace_log::verify(&StdDisk, &data.log()).context("cannot read the log")?;
     let rows: Vec<Vec<Value>> = report
         .topics
         .iter()
@@ -55,11 +55,11 @@ fn verify(config: &Config, format: Format) -> Result<ExitCode> {
         .map(|(topic, segment)| {
             vec![
                 json!(topic.name),
-                json!(segment.file),
-                json!(segment.messages),
-                json!(segment.frames),
+                json!(segment.path.display().to_string()),
+                json!(segment.intact_messages),
+                json!(segment.intact_frames),
                 json!(segment.bytes),
-                json!(segment.problem),
+                json!(problem(segment)),
             ]
         })
         .collect();
@@ -68,4 +68,15 @@ fn verify(config: &Config, format: Format) -> Result<ExitCode> {
         eprintln!("{problem}");
     }
     Ok(if report.is_intact() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong with a segment, and what is lost with it.
+fn problem(segment: &millrace_log::SegmentReport) -> Option<String> {
+    let bad = segment.first_bad.as_ref().map(|bad| {
+        let kind = if bad.is_torn_tail { "torn tail, cut at the next start" } else { "corrupt" };
+        format!("{kind} at byte {} ({} bytes): {}", bad.position, bad.bytes, bad.reason)
+    });
+    let lost = (segment.lost_messages > 0).then(|| format!("{} messages lost", segment.lost_messages));
+    let faults: Vec<_> = [bad, lost, segment.index_fault.clone()].into_iter().flatten().collect();
+    (!faults.is_empty()).then(|| faults.join("; "))
 }

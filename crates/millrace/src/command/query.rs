@@ -9,7 +9,7 @@ use millrace_sql::format;
 
 use crate::cli::Format;
 use crate::config::Config;
-use crate::reader::{Reader, with_hint};
+use crate::reader::{Reader, format_error};
 
 /// Runs the query given as argument, in a file, or on standard input.
 ///
@@ -37,7 +37,7 @@ pub fn query(config: &Config, sql: Option<String>, file: Option<&Path>, format: 
             Format::Ndjson => format::write_ndjson(result, &mut out).await,
             Format::Json => format::write_json(result, started, &mut out).await,
         }
-        .map_err(with_hint)?;
+        .map_err(format_error)?;
         out.flush()?;
         Ok(())
     })

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::command::load;
 use crate::config::Config;
 use crate::data_dir::{DataDir, ServerAddress};
 use crate::node::Node;
@@ -41,6 +42,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
 
     let node = Arc::new(Node::start(config, &data, plans, ingest_runtime.handle())?);
     let ingest = Ingest::new(settings::ingest(config, &data)?, Arc::clone(node.log()))?;
+    let loader = load::loader(&data, Arc::clone(&ingest))?;
     let engine = Arc::new(Engine::new(settings::engine(config), Arc::clone(node.tables()) as _)?);
     let api = ApiState { facts: Arc::clone(&node) as _, engine, recorder: recorder.clone() };
     data.announce(&ServerAddress { pid: std::process::id(), http: format!("http://{}", ports.http_address) })?;
@@ -49,7 +51,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let limits = connection_limits(config);
     let otlp_grpc = guarded(ingest.grpc_routes().into_axum_router(), guard.clone());
     let otlp_http = guarded(ingest.http_router(), guard.clone());
-    let http = guarded(millrace_server::router(api).merge(ingest.load_router()), guard);
+    let http = guarded(millrace_server::router(api).merge(loader.router()), guard);
     let listeners = [
         ingest_runtime.spawn(listen(ports.otlp_grpc, otlp_grpc, limits, closing.clone())),
         ingest_runtime.spawn(listen(ports.otlp_http, otlp_http, limits, closing.clone())),
@@ -123,20 +125,23 @@ async fn listen(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) {
-    let closed = async move {
-        let _ = closing.wait_for(|closing| *closing).await;
-    };
-    serve(listener, router, limits, closed).await;
+    serve(listener, router, limits, closed(closing)).await;
 }
 
-async fn maintain(node: Arc<Node>, recorder: Recorder, mut closing: watch::Receiver<bool>) {
+/// Resolves when the server is closing.
+async fn closed(mut closing: watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+async fn maintain(node: Arc<Node>, recorder: Recorder, closing: watch::Receiver<bool>) {
+    let mut closed = std::pin::pin!(closed(closing));
     let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            _ = closing.wait_for(|closing| *closing) => return,
+            () = &mut closed => return,
         }
         let node = Arc::clone(&node);
         let recorder = recorder.clone();

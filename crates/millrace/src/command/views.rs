@@ -1,7 +1,7 @@
 //! `millrace views`: what there is to query besides tables.
 
 use anyhow::{Result, bail};
-use millrace_sql::Engine;
+use millrace_sql::{Engine, ViewOrigin};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -21,9 +21,13 @@ pub fn views(config: &Config, command: &Views) -> Result<()> {
         Views::List { format } => {
             let rows: Vec<_> = views
                 .iter()
-                .map(|view| vec![json!(view.name), json!(view.origin.as_str()), json!(view.description)])
+                .map(|view| vec![
+                        json!(view.name),
+                        json!(origin(&view.origin)),
+                        json!(view.error.as_ref().map(ToString::to_string)),
+                    ])
                 .collect();
-            output::print(*format, &["name", "origin", "description"], &rows)
+            output::print(*format, &["name", "origin", "error"], &rows)
         }
         Views::Show { name } => {
             let Some(view) = views.iter().find(|view| view.name.eq_ignore_ascii_case(name)) else {
@@ -32,5 +36,13 @@ pub fn views(config: &Config, command: &Views) -> Result<()> {
             println!("{}", view.sql.trim_end());
             Ok(())
         }
+    }
+}
+
+/// Where a view comes from, for people.
+fn origin(origin: &ViewOrigin) -> String {
+    match origin {
+        ViewOrigin::BuiltIn => "built in".to_owned(),
+        ViewOrigin::File(path) => path.display().to_string(),
     }
 }

@@ -28,7 +28,7 @@ pub fn check(config: &Config) -> Result<String> {
     let mut summary = String::from("the configuration is good\n");
     for plan in &plans {
         let udf = plan.transforms.udf_hash().map_or("no UDF".to_owned(), |hash| format!("UDF {hash}"));
-        let (topic, dataset, table) = (&plan.topic, &plan.dataset, plan.table.name());
+        let (topic, dataset, table) = (&plan.topic, &plan.dataset, &plan.table.name);
         let _ = writeln!(summary, "pipeline {}: {topic} -> {udf} -> {dataset}.{table}", plan.config.name);
     }
     let _ = write!(summary, "data directory: {}", config.data_dir.display());

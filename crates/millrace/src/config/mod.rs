@@ -73,7 +73,7 @@ pub struct Server {
     /// A file whose first line is the bearer token that every request must carry.
     pub auth_token_file: Option<PathBuf>,
     /// Open connections on one port; further ones wait.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// How long requests in flight may go on after SIGTERM, in seconds.
     pub drain_timeout_seconds: u64,
 }
