@@ -59,6 +59,10 @@ impl DedupWindow {
         self.limits = limits;
     }
 
+    pub(crate) fn entries_max(&self) -> usize {
+        self.limits.entries_max
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ring.len()
     }

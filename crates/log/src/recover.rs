@@ -16,7 +16,7 @@ use crate::segment::{
     SEGMENT_HEADER_BYTES, Sealed, SealedFacts, SegmentHeader, Tail, base_of, index_base_of, index_path,
     segment_path,
 };
-use crate::shared::Active;
+use crate::shared::{Active, Garbage};
 use crate::sidecar::{self, Sidecar};
 use crate::{LogConfig, LogError};
 
@@ -39,7 +39,7 @@ pub(crate) struct Opened {
     pub(crate) tail: Tail,
     pub(crate) dedup: DedupWindow,
     /// Index files whose segments are gone, and where those ended.
-    pub(crate) orphans: Vec<(PathBuf, Offset)>,
+    pub(crate) orphans: Garbage,
     /// Bytes of a torn tail that were cut.
     pub(crate) torn_bytes: u64,
 }
@@ -66,31 +66,30 @@ pub(crate) fn open_topic(place: Place<'_>) -> Result<Opened, LogError> {
 
     let mut sealed = VecDeque::new();
     let mut stored = 0;
-    let (orphans, mut keys) = context.orphans(Offset(file.start))?;
     for (index, base) in bases.iter().enumerate() {
         let next = bases.get(index + 1).copied().unwrap_or(newest);
-        let (facts, segment_keys) = context.open_sealed(*base, next)?;
+        let facts = context.open_sealed(*base, next)?;
         sealed.push_back(Arc::new(Sealed::new(facts, stored)));
         stored += facts.bytes;
-        keys.extend(segment_keys);
     }
     let (active, scanned, torn_bytes) = context.open_newest(newest, stored)?;
     if let Some(last) = sealed.back() {
         check_numbers(&active, &last.facts)?;
     }
-    keys.extend_from_slice(&scanned.keys);
     let limits = DedupLimits::new(
         file.config.dedup_age,
         file.config.dedup_entries_max,
         place.config.dedup_memory_bytes_max,
     );
     let mut dedup = DedupWindow::new(limits);
-    for entry in keys {
-        dedup.insert(entry);
+    let mut orphans = Garbage::new();
+    if !place.read_only {
+        orphans = context.orphans(Offset(file.start))?;
+        context.remember(&mut dedup, &orphans, &bases, scanned.keys)?;
         dedup.trim(now);
     }
-    clamp_readers(&mut readers, Offset(file.start), scanned.tail.end);
     let tail = scanned.tail;
+    clamp_readers(&mut readers, Offset(file.start), tail.end);
     Ok(Opened { id: topic, file, readers, sealed, active, tail, dedup, orphans, torn_bytes })
 }
 
@@ -171,22 +170,74 @@ impl Context<'_> {
         }
     }
 
-    /// The index files that segments left behind when they went, and the keys in them.
-    fn orphans(&self, start: Offset) -> Result<(Vec<(PathBuf, Offset)>, Vec<KeyEntry>), LogError> {
-        let (mut orphans, mut keys) = (Vec::new(), Vec::new());
-        if self.place.read_only {
-            return Ok((orphans, keys));
-        }
+    /// The index files that segments left behind when they went, oldest first; those that are not good can
+    /// go at once.
+    fn orphans(&self, start: Offset) -> Result<Garbage, LogError> {
         let directory = self.place.directory;
         let entries = self.disk().read_dir(directory).map_err(LogError::io("list", directory))?;
+        let mut orphans = Garbage::new();
         for base in entries.iter().filter_map(|entry| index_base_of(&entry.name)).filter(|base| *base < start)
         {
-            let known = self.look_in_index(base)?;
-            let end = known.as_ref().map_or(Offset::ZERO, |(facts, _)| facts.end);
+            let end = self.sidecar(base)?.map_or(Offset::ZERO, |sidecar| sidecar.header.facts.end);
             orphans.push((index_path(directory, base), end));
-            keys.extend(known.into_iter().flat_map(|(_, keys)| keys));
         }
-        Ok((orphans, keys))
+        Ok(orphans)
+    }
+
+    /// Fills the deduplication window: from the newest segment back to where it is full or keys are too
+    /// old, so that neither time nor memory grow with the log.
+    fn remember(
+        &self,
+        dedup: &mut DedupWindow,
+        orphans: &Garbage,
+        sealed: &[Offset],
+        newest: Vec<KeyEntry>,
+    ) -> Result<(), LogError> {
+        let gone = orphans.iter().filter_map(|(path, _)| index_base_of(path.file_name()?.to_str()?));
+        let older: Vec<(Offset, bool)> =
+            gone.map(|base| (base, false)).chain(sealed.iter().map(|base| (*base, true))).collect();
+        let mut count = newest.len();
+        let mut found = vec![newest];
+        for (base, has_segment) in older.into_iter().rev() {
+            if count >= dedup.entries_max() {
+                break;
+            }
+            match self.keys_of(base, has_segment)? {
+                Some(keys) => {
+                    count += keys.len();
+                    found.push(keys);
+                }
+                None => break,
+            }
+        }
+        for entry in found.into_iter().rev().flatten() {
+            dedup.insert(entry);
+            dedup.trim(entry.time);
+        }
+        Ok(())
+    }
+
+    /// The keys of a segment's messages that may still be wanted; `None` when all are too old.
+    fn keys_of(&self, base: Offset, has_segment: bool) -> Result<Option<Vec<KeyEntry>>, LogError> {
+        let read_error = |error| LogError::io("read", &index_path(self.place.directory, base))(error);
+        if let Ok(sidecar) = self.sidecar(base)? {
+            if sidecar.header.facts.last_time < self.options.keys_since {
+                return Ok(None);
+            }
+            if let Ok(keys) = sidecar.keys().map_err(read_error)? {
+                return Ok(Some(keys));
+            }
+        }
+        if !has_segment {
+            return Ok(Some(Vec::new()));
+        }
+        let path = self.path(base);
+        let file = self.disk().open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
+        let header = SegmentHeader::read(&*file)
+            .map_err(LogError::io("read", &path))?
+            .map_err(|reason| LogError::corrupt(&path, 0, reason))?;
+        let len = file.len().map_err(LogError::io("read", &path))?;
+        self.look_in_segment(&path, &*file, &header, len).map(|(_, keys)| Some(keys))
     }
 
     /// The newest file may be a segment that was begun when the process ended: then it has no good
@@ -218,9 +269,8 @@ impl Context<'_> {
             .map_err(LogError::io("read", &index_path(directory, base)))
     }
 
-    /// What a sealed segment holds, from its index file if that is good, else from the segment; and the
-    /// keys of its messages that may still be in the deduplication window.
-    fn open_sealed(&self, base: Offset, next: Offset) -> Result<(SealedFacts, Vec<KeyEntry>), LogError> {
+    /// What a sealed segment holds, from its index file if that is good, else from the segment.
+    fn open_sealed(&self, base: Offset, next: Offset) -> Result<SealedFacts, LogError> {
         let path = self.path(base);
         let file = self.disk().open(&path, OpenMode::Read).map_err(LogError::io("open", &path))?;
         let header = SegmentHeader::read(&*file)
@@ -228,9 +278,9 @@ impl Context<'_> {
             .map_err(|reason| LogError::corrupt(&path, 0, reason))?;
         header.check(&path, self.topic, base)?;
         let len = file.len().map_err(LogError::io("read", &path))?;
-        let (facts, keys) = match self.look_in_index(base)? {
-            Some(known) => known,
-            None => self.look_in_segment(&path, &*file, &header, len)?,
+        let facts = match self.sidecar(base)? {
+            Ok(sidecar) => sidecar.header.facts,
+            Err(_) => self.look_in_segment(&path, &*file, &header, len)?.0,
         };
         if len != facts.bytes {
             let reason = format!("the segment has {len} bytes, its index says {}", facts.bytes);
@@ -243,19 +293,10 @@ impl Context<'_> {
             let reason = format!("offset {next} lies in the segment before it too");
             return Err(LogError::corrupt(&self.path(next), 0, reason));
         }
-        Ok((facts, keys))
+        Ok(facts)
     }
 
-    fn look_in_index(&self, base: Offset) -> Result<Option<(SealedFacts, Vec<KeyEntry>)>, LogError> {
-        let Ok(sidecar) = self.sidecar(base)? else { return Ok(None) };
-        let facts = sidecar.header.facts;
-        if facts.last_time < self.options.keys_since {
-            return Ok(Some((facts, Vec::new())));
-        }
-        let path = index_path(self.place.directory, base);
-        Ok(sidecar.keys().map_err(LogError::io("read", &path))?.ok().map(|keys| (facts, keys)))
-    }
-
+    /// Reads a whole sealed segment, and makes its index file anew.
     fn look_in_segment(
         &self,
         path: &Path,
@@ -357,5 +398,61 @@ fn clamp_readers(readers: &mut Readers, start: Offset, end: Offset) {
     for cursor in readers.cursors.values_mut() {
         cursor.expired_messages += start.0.saturating_sub(cursor.position);
         cursor.position = cursor.position.clamp(start.0, end.0.max(start.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use millrace_disk::sim::SimDisk;
+    use millrace_model::{Micros, NewMessage, ReadLimit, Source};
+
+    use crate::meta::write_topic;
+    use crate::{Log, TopicConfig};
+
+    /// Scenario: a topic whose offsets are near the largest number there is rolls segments, restarts and
+    /// loses old ones.
+    /// Guarantees: names with all 20 digits sort, parse and are found like any others.
+    #[test]
+    fn offsets_near_the_end_of_the_number_range() {
+        let disk = Arc::new(SimDisk::new(1));
+        let (root, directory) = (Path::new("log"), Path::new("log/events"));
+        disk.create_dir_all(directory).unwrap();
+        let base = Offset(u64::MAX - 1000);
+        let header = SegmentHeader {
+            topic: TopicId([5; 16]),
+            base,
+            last_time: Micros(0),
+            duplicates_total: u64::MAX / 2,
+            payload_total: u64::MAX / 2,
+        };
+        create_segment(&*disk, directory, &header).unwrap();
+        let mut file = TopicFile::new(header.topic, "events", TopicConfig::default());
+        file.start = base.0;
+        write_topic(&*disk, directory, &file).unwrap();
+        let config =
+            || LogConfig { segment_bytes_max: 4096, batch_linger: Duration::ZERO, ..LogConfig::default() };
+        let limit = ReadLimit { messages_max: usize::MAX, bytes_max: usize::MAX, end: None };
+        for round in 1..4 {
+            let log = Log::open(Arc::<SimDisk>::clone(&disk), root, config()).unwrap();
+            let topic = log.topic("events").unwrap();
+            for _ in 0..100 {
+                topic.append(vec![NewMessage::from_data(vec![1; 200])]).wait().unwrap();
+            }
+            let batch = topic.read(base, limit).unwrap();
+            assert_eq!(
+                (batch.len(), batch.next_offset()),
+                (round * 100, Some(base.plus(round as u64 * 100)))
+            );
+            assert_eq!(batch.data_bytes(), round * 20_000);
+            assert!(topic.stats().segments > round as u64 * 5);
+        }
+        let log = Log::open(Arc::<SimDisk>::clone(&disk), root, config()).unwrap();
+        let later = Micros::now().0 + 8 * 24 * 3_600_000_000;
+        let maintained = log.maintain(Micros(later)).unwrap();
+        assert_eq!((maintained.messages_expired, maintained.failures.len()), (300, 0));
+        assert_eq!(log.topics()[0].bounds().start, base.plus(300));
     }
 }

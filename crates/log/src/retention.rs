@@ -1,7 +1,6 @@
 //! What may go: by age whatever anyone has folded, by bytes only what everyone has.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +8,7 @@ use millrace_model::{Micros, Offset};
 
 use crate::meta::write_topic;
 use crate::segment::{index_path, segment_path};
-use crate::shared::Shared;
+use crate::shared::{Garbage, Shared};
 use crate::sidecar;
 use crate::sync::lock;
 use crate::topic::Topic;
@@ -195,7 +194,7 @@ impl Topic {
     /// Removes files whose messages are gone; those that cannot be removed are tried again.
     fn remove_garbage(&self) -> Result<(), LogError> {
         let from = self.dedup_from();
-        let garbage: Vec<(PathBuf, Offset)> = {
+        let garbage: Garbage = {
             let mut shared = lock(&self.shared);
             shared.garbage.extract_if(.., |(_, end)| *end <= from).collect()
         };

@@ -35,6 +35,9 @@ pub(crate) struct Failure {
     pub(crate) retry_at: Instant,
 }
 
+/// Files to be removed once no key of a message before an offset is remembered.
+pub(crate) type Garbage = Vec<(PathBuf, Offset)>;
+
 /// A topic's durable state.
 pub(crate) struct Shared {
     pub(crate) config: TopicConfig,
@@ -54,7 +57,7 @@ pub(crate) struct Shared {
     pub(crate) backoff: Duration,
     /// Files whose messages are gone. They go too, as soon as no key of a message before that offset is
     /// remembered.
-    pub(crate) garbage: Vec<(PathBuf, Offset)>,
+    pub(crate) garbage: Garbage,
     /// What retention did since maintenance last told.
     pub(crate) untold: Maintained,
 }

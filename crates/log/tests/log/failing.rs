@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use millrace_log::AppendError;
+use millrace_log::{AppendError, Appended};
 use millrace_model::{Offset, Source};
 
 use crate::support::{DIRECTORY, ROOT, Rig, append, keyed, message, put, texts};
 
-fn unavailable<T: std::fmt::Debug>(result: Result<T, AppendError>) {
+fn unavailable(result: &Result<Appended, AppendError>) {
     assert!(matches!(result, Err(AppendError::Unavailable { .. })), "{result:?}");
 }
 
@@ -23,7 +23,7 @@ fn a_failed_sync_loses_nothing_that_was_promised() {
         let (log, topic) = rig.open_topic();
         put(&topic, "first");
         rig.disk.fail_next_syncs(1);
-        unavailable(append(&topic, vec![message("unsure")]));
+        unavailable(&append(&topic, vec![message("unsure")]));
         assert_eq!(texts(&topic), ["first"]);
         let mut shown = vec!["first".to_owned()];
         if seed % 3 == 0 {
@@ -55,7 +55,7 @@ fn a_topic_comes_back_by_itself() {
     let (log, topic) = rig.open_topic();
     put(&topic, "a");
     rig.disk.fail_next_syncs(4);
-    unavailable(append(&topic, vec![message("b")]));
+    unavailable(&append(&topic, vec![message("b")]));
     assert!(topic.failure().unwrap().contains("sync"), "{:?}", topic.failure());
     // No append comes: the writer tries again on its own.
     for _ in 0..60_000 {
@@ -87,7 +87,7 @@ fn a_full_disk_refuses_and_recovers() {
         for _ in 0..12 {
             match append(&topic, vec![message(&data)]) {
                 Ok(_) => stored += 1,
-                refused => unavailable(refused),
+                refused => unavailable(&refused),
             }
         }
         assert!(stored < 13, "the disk was never full");
