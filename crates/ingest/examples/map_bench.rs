@@ -22,7 +22,7 @@ fn main() {
     let small = vec![small_records(&recorded[0], 512)];
     let filtered = Mapper::new(Some("severity>=ERROR OR jsonPayload.\"event.name\":\"gemini_cli\""));
     let plain = Mapper::new(None);
-    println!("{:<34} {:>10} {:>12} {:>10}", "what", "bytes/rec", "records/s", "MB/s in");
+    println!("{:<40} {:>10} {:>12} {:>10}", "what", "bytes/rec", "records/s", "MB/s in");
     for (name, bodies) in [("recorded gRPC bodies", &recorded), ("512 records of about 1 kB", &small)] {
         let records: usize = bodies.iter().map(|body| plain.protobuf(body)).sum();
         report(&format!("{name}: prost only"), bodies, records, &|body| {
@@ -41,21 +41,23 @@ fn main() {
     });
 }
 
+/// Runs for a while and reports the fastest round: what else the machine does only makes rounds slower.
 fn report(name: &str, bodies: &[Vec<u8>], records: usize, run: &dyn Fn(&[u8])) {
-    let (start, mut rounds) = (Instant::now(), 0.0);
+    let start = Instant::now();
+    let mut fastest = f64::INFINITY;
     while start.elapsed().as_secs_f64() < SECONDS {
+        let round = Instant::now();
         bodies.iter().for_each(|body| run(body));
-        rounds += 1.0;
+        fastest = fastest.min(round.elapsed().as_secs_f64());
     }
-    let seconds = start.elapsed().as_secs_f64();
     let bytes: usize = bodies.iter().map(Vec::len).sum();
     #[allow(clippy::cast_precision_loss)]
     let (bytes, records) = (bytes as f64, records as f64);
     println!(
-        "{name:<34} {:>10.0} {:>12.0} {:>10.0}",
+        "{name:<40} {:>10.0} {:>12.0} {:>10.0}",
         bytes / records,
-        rounds * records / seconds,
-        rounds * bytes / seconds / 1e6
+        records / fastest,
+        bytes / fastest / 1e6
     );
 }
 

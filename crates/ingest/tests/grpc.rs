@@ -5,15 +5,12 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use common::{Servers, config, event_counts, gzip, post, recorded};
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use http_body_util::BodyExt;
-use millrace_ingest::{Filter, Ingest, Route, StoreError, Stored, TopicStore};
-use millrace_model::{NewMessage, Source, names};
+use millrace_ingest::{Filter, Ingest, Route};
+use millrace_model::names;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -28,6 +25,7 @@ use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tower::ServiceExt;
 
+#[cfg(test)]
 fn read<M: Message + Default>(part: &str) -> Vec<M> {
     recorded("otlp_grpc", part)
         .iter()
@@ -162,6 +160,7 @@ async fn wrong_requests_get_the_right_status() {
 }
 
 /// One call with bytes of our own, answered without a socket: status code, or what HTTP says.
+#[cfg(test)]
 async fn raw(ingest: &Arc<Ingest>, headers: &[(&str, &str)], body: &[u8]) -> Result<Code, u16> {
     let mut request = http::Request::post("/opentelemetry.proto.collector.logs.v1.LogsService/Export");
     for (name, value) in headers {
@@ -178,6 +177,7 @@ async fn raw(ingest: &Arc<Ingest>, headers: &[(&str, &str)], body: &[u8]) -> Res
     Ok(status.unwrap().code())
 }
 
+#[cfg(test)]
 fn frame(flag: u8, length: usize, message: &[u8]) -> Vec<u8> {
     let mut frame = vec![flag];
     frame.extend_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
@@ -217,21 +217,6 @@ async fn broken_frames_are_refused() {
     assert_eq!(servers.ingest.counters().in_flight_bytes, 0);
 }
 
-/// A topic that never has room.
-struct Full;
-
-impl TopicStore for Full {
-    fn append(&self, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Stored, StoreError>> {
-        let error =
-            StoreError::Busy { reason: "topic is full".to_owned(), retry_after: Duration::from_millis(2500) };
-        futures::future::ready(Err(error)).boxed()
-    }
-
-    fn source(&self) -> &dyn Source {
-        panic!("not read")
-    }
-}
-
 #[derive(Clone, PartialEq, Message)]
 struct Status {
     #[prost(int32, tag = "1")]
@@ -250,7 +235,7 @@ struct Detail {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn producers_are_told_when_to_come_again() {
-    let full = Ingest::with_topics(config(), |_| Ok(Arc::new(Full) as _)).unwrap();
+    let full = Ingest::with_topics(config(), |_| Ok(Arc::new(common::Full) as _)).unwrap();
     let (_, grpc) = common::serve(&full).await;
     let mut client = LogsServiceClient::connect(format!("http://{grpc}")).await.unwrap();
     let refused = client.export(request(vec![text("x")])).await.unwrap_err();

@@ -10,10 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Servers, config, event_counts, gzip, json_body, post, recorded, request};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use millrace_ingest::{Ingest, StoreError, Stored, TopicStore};
-use millrace_model::{NewMessage, Source};
+use millrace_ingest::Ingest;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message;
 use serde_json::{Value, json};
@@ -96,6 +93,9 @@ fn deep_protobuf() -> Vec<u8> {
     heads.into_iter().rev().flatten().collect()
 }
 
+/// Method, path, headers, body and the status to expect.
+type Case<'c> = (&'c str, &'c str, &'c [&'c str], &'c [u8], u16);
+
 /// Scenario: requests that are wrong in every way, a good one after each.
 /// Guarantees: the right status with a google.rpc.Status in the request's encoding, and no harm done.
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +113,7 @@ async fn wrong_requests_get_the_right_answer() {
     let deep = deep_json();
     let unknown = format!("{{\"unknown\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let deep_wire = deep_protobuf();
-    let cases: [(&str, &str, &[&str], &[u8], u16); 27] = [
+    let cases: [Case<'_>; 27] = [
         ("POST", "/v1/logs", &[JSON], b"", 400),
         ("POST", "/v1/logs", &[JSON], b"not json", 400),
         ("POST", "/v1/logs", &[JSON], b"[]", 400),
@@ -229,26 +229,11 @@ async fn hard_texts_survive_and_bad_records_do_not_harm_their_neighbours() {
     assert_eq!(servers.ingest.counters().rejected, 3);
 }
 
-/// A topic that never has room.
-struct Full;
-
-impl TopicStore for Full {
-    fn append(&self, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Stored, StoreError>> {
-        let error =
-            StoreError::Busy { reason: "topic is full".to_owned(), retry_after: Duration::from_millis(2500) };
-        futures::future::ready(Err(error)).boxed()
-    }
-
-    fn source(&self) -> &dyn Source {
-        panic!("not read")
-    }
-}
-
 /// Scenario: no room in the topics, in the byte budget, or for another request; then room again.
 /// Guarantees: 503 with Retry-After, never a silent drop; what was reserved comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn producers_are_told_when_to_come_again() {
-    let full = Ingest::with_topics(config(), |_| Ok(Arc::new(Full) as _)).unwrap();
+    let full = Ingest::with_topics(config(), |_| Ok(Arc::new(common::Full) as _)).unwrap();
     let (http, _) = common::serve(&full).await;
     let reply = post(http, "/v1/logs", &[JSON], json_body(&["x"]).as_bytes()).await;
     assert_eq!((reply.status, reply.json()["code"].clone()), (503, json!(14)));

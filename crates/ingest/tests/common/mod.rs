@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use millrace_disk::StdDisk;
-use millrace_ingest::{Ingest, IngestConfig, Route};
+use millrace_ingest::{Ingest, IngestConfig, Route, StoreError, Stored, TopicStore};
 use millrace_log::{Log, LogConfig};
-use millrace_model::{Offset, ReadLimit, Source, names};
+use millrace_model::{NewMessage, Offset, ReadLimit, Source, names};
 use serde_json::Value;
 
 pub struct Servers {
@@ -157,4 +159,19 @@ pub async fn post(address: SocketAddr, path: &str, headers: &[&str], body: &[u8]
         request(address, "POST", &path, &headers, &body)
     };
     tokio::task::spawn_blocking(send).await.unwrap()
+}
+
+/// A topic that never has room.
+pub struct Full;
+
+impl TopicStore for Full {
+    fn append(&self, _: Vec<NewMessage>) -> BoxFuture<'static, Result<Stored, StoreError>> {
+        let error =
+            StoreError::Busy { reason: "topic is full".to_owned(), retry_after: Duration::from_millis(2500) };
+        futures::future::ready(Err(error)).boxed()
+    }
+
+    fn source(&self) -> &dyn Source {
+        panic!("not read")
+    }
 }
