@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
@@ -31,8 +32,8 @@ impl Loader {
         topic: Option<&str>,
     ) -> Result<LoadReport, LoadError> {
         let topic = self.place_of(topic)?;
-        let turn = Arc::clone(&self.turn).lock_owned().await;
         let content = self.receive(body).await?;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let loader = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -45,9 +46,8 @@ impl Loader {
         const NAME: &str = "the request's body";
         let failed = |source| LoadError::Read { path: NAME.to_owned(), source };
         let (content, mut file) = self.spool_file(NAME)?;
-        let idle = self.ingest.config.body_read_timeout;
         loop {
-            let next = tokio::time::timeout(idle, body.frame()).await;
+            let next = tokio::time::timeout(BODY_READ_TIMEOUT, body.frame()).await;
             let Some(frame) = next.map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))? else { break };
             let frame = frame.map_err(|error| failed(std::io::Error::other(error)))?;
             if let Ok(part) = frame.into_data() {
@@ -58,6 +58,9 @@ impl Loader {
         Ok(content)
     }
 }
+
+/// Longest wait for the next part of a file: what is piped into `load` may come slowly.
+const BODY_READ_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Content types that a file may come as. A web page cannot send any of them without asking first, and
 /// is not answered when it asks.
