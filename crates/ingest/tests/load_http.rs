@@ -27,7 +27,7 @@ async fn a_posted_file_is_loaded_once() {
     let lines = b"{\"jsonPayload\":{\"message\":\"a\"}}\nnot json\n";
     let first = post(address, "/api/load", &[binary], &body).await.json();
     let records = first["records"].as_u64().unwrap();
-    assert!(records > 100 && first["added"] == records && first["already_loaded"] == 0, "{first}");
+    assert!(records > 50 && first["added"] == records && first["already_loaded"] == 0, "{first}");
     let again = post(address, "/api/load", &[binary], &body).await.json();
     assert_eq!((&again["added"], again["already_loaded"].as_u64()), (&0.into(), Some(records)));
     for (path, added) in [("/api/load?topic=unrouted", 2), ("/api/load?topic=unrouted", 0)] {
