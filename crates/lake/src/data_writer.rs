@@ -1,5 +1,6 @@
 //! Rows into parquet files: how columns are encoded, and the `add` action that describes the file.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,8 +27,10 @@ const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 const ROW_GROUP_ROWS_MAX: usize = 131_072;
 /// Most encoded bytes of a row group.
 const ROW_GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Texts longer than this on average seldom repeat, so looking each up in a dictionary is for nothing.
-const DICTIONARY_TEXT_BYTES_MAX: usize = 64;
+/// Values looked at to see whether a text column repeats itself.
+const SAMPLE_VALUES: usize = 512;
+/// Bounds of texts longer than this on average pass no file by: nobody searches whole documents.
+const BOUNDED_TEXT_BYTES_MAX: usize = 256;
 
 /// Writes data files of one table.
 #[derive(Clone)]
@@ -119,18 +122,17 @@ impl DataWriter {
     fn fill(
         &self,
         path: &str,
-        file: FileWriter,
+        mut file: FileWriter,
         sample: &[RecordBatch],
         rows: impl Iterator<Item = Result<RecordBatch, LakeError>>,
     ) -> Result<(u64, parquet::file::metadata::ParquetMetaData), LakeError> {
         let properties = self.properties(sample);
-        let mut writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties))
+        let mut writer = ArrowWriter::try_new(&mut file, Arc::clone(&self.schema), Some(properties))
             .map_err(LakeError::parquet("begin", path))?;
         for batch in rows {
             writer.write(&batch?).map_err(LakeError::parquet("write", path))?;
         }
-        let parquet = writer.finish().map_err(LakeError::parquet("finish", path))?;
-        let file = writer.into_inner().map_err(LakeError::parquet("finish", path))?;
+        let parquet = writer.close().map_err(LakeError::parquet("finish", path))?;
         let full = self.table_dir.join(path);
         let size = file.finish().map_err(LakeError::io("write", &full))?;
         Ok((size, parquet))
@@ -156,10 +158,9 @@ impl DataWriter {
                         .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
                 }
                 DataType::Utf8 | DataType::Binary => {
-                    if text_bytes_mean(sample, index) > DICTIONARY_TEXT_BYTES_MAX {
-                        properties = properties.set_column_dictionary_enabled(column.clone(), false);
-                    }
-                    if !stats::has_bounds(field) {
+                    let look = look_at_text(sample, index);
+                    properties = properties.set_column_dictionary_enabled(column.clone(), look.repeats);
+                    if !stats::has_bounds(field) || look.bytes_mean > BOUNDED_TEXT_BYTES_MAX {
                         properties =
                             properties.set_column_statistics_enabled(column, EnabledStatistics::None);
                     }
@@ -177,28 +178,33 @@ pub(crate) fn file_schema(table_schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn text_bytes_mean(sample: &[RecordBatch], column: usize) -> usize {
-    let (mut bytes, mut values) = (0, 0);
-    for batch in sample {
-        let array = batch.column(column);
-        values += array.len() - array.null_count();
-        bytes += if let Some(text) = array.as_string_opt::<i32>() {
-            let offsets = text.value_offsets();
-            span(offsets)
-        } else if let Some(binary) = array.as_binary_opt::<i32>() {
-            span(binary.value_offsets())
-        } else {
-            0
-        };
-    }
-    bytes / values.max(1)
+/// What a text column is like.
+#[derive(Debug, PartialEq, Eq)]
+struct TextLook {
+    bytes_mean: usize,
+    /// Whether at most half of the values are different, so that a dictionary pays.
+    repeats: bool,
 }
 
-fn span(offsets: &[i32]) -> usize {
-    match (offsets.first(), offsets.last()) {
-        (Some(first), Some(last)) => usize::try_from(last - first).unwrap_or(0),
-        _ => 0,
+fn look_at_text(sample: &[RecordBatch], column: usize) -> TextLook {
+    let rows: usize = sample.iter().map(RecordBatch::num_rows).sum();
+    let step = (rows / SAMPLE_VALUES).max(1);
+    let (mut values, mut bytes, mut different) = (0, 0, HashSet::new());
+    for batch in sample {
+        let array = batch.column(column);
+        let (text, binary) = (array.as_string_opt::<i32>(), array.as_binary_opt::<i32>());
+        for row in (0..batch.num_rows()).step_by(step).filter(|row| array.is_valid(*row)) {
+            let value = match (text, binary) {
+                (Some(text), _) => text.value(row).as_bytes(),
+                (_, Some(binary)) => binary.value(row),
+                _ => &[],
+            };
+            values += 1;
+            bytes += value.len();
+            different.insert(value);
+        }
     }
+    TextLook { bytes_mean: bytes / values.max(1), repeats: different.len() * 2 <= values }
 }
 
 /// The key that rows are kept in order by: topic, then offset.
