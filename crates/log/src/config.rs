@@ -54,6 +54,9 @@ pub struct LogConfig {
     /// The most message bytes that one frame, and so one sync, collects (a larger single message
     /// excepted).
     pub batch_bytes_max: usize,
+    /// How many times larger a frame may be while syncs take longer than `batch_linger`: then bytes are
+    /// cheap and syncs are not.
+    pub batch_growth_max: usize,
     /// The longest that a frame waits for company. It waits only when the last sync took less than
     /// this and had company; else the disk itself is the wait.
     pub batch_linger: Duration,
@@ -85,6 +88,7 @@ impl Default for LogConfig {
             segment_bytes_max: 64 * MIB,
             segment_age_max: DAY,
             batch_bytes_max: 1024 * 1024,
+            batch_growth_max: 4,
             batch_linger: Duration::from_millis(2),
             index_interval_bytes: 64 * KIB,
             queue_bytes_max: 64 * 1024 * 1024,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use millrace_model::{DedupKey, Micros, Offset};
 
+use crate::bytes_le::u64_at;
+
 /// What one key takes in memory: its entry in the ring (32) and its share of a table of 4-byte places
 /// that is between 7/16 and 7/8 full, rounded up.
 const MEMORY_BYTES_PER_KEY: usize = 48;
@@ -40,8 +42,28 @@ pub(crate) struct DedupWindow {
     ring: VecDeque<KeyEntry>,
     first_place: u32,
     table: HashTable<u32>,
-    hasher: RandomState,
+    hasher: KeyHasher,
     limits: DedupLimits,
+}
+
+/// Spreads keys over the table. They are hashes already, but perhaps of someone else's choosing: two
+/// secret numbers keep it from knowing which of them meet.
+#[derive(Debug, Clone, Copy)]
+struct KeyHasher {
+    secrets: [u64; 2],
+}
+
+impl KeyHasher {
+    fn new() -> Self {
+        let random = RandomState::new();
+        Self { secrets: [random.hash_one(0), random.hash_one(1)] }
+    }
+
+    fn hash(self, key: &DedupKey) -> u64 {
+        let [low, high] = [u64_at(&key.0, 0) ^ self.secrets[0], u64_at(&key.0, 8) ^ self.secrets[1]];
+        let product = u128::from(low) * u128::from(high);
+        (product >> 64) as u64 ^ product as u64
+    }
 }
 
 impl DedupWindow {
@@ -50,13 +72,23 @@ impl DedupWindow {
             ring: VecDeque::new(),
             first_place: 0,
             table: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: KeyHasher::new(),
             limits,
         }
     }
 
     pub(crate) fn set_limits(&mut self, limits: DedupLimits) {
         self.limits = limits;
+    }
+
+    /// Makes room for that many entries, as far as the limits go.
+    pub(crate) fn reserve(&mut self, entries: usize) {
+        let entries = entries.min(self.limits.entries_max);
+        let Self { ring, first_place, table, hasher, .. } = self;
+        table.reserve(entries, |place| {
+            ring.get(place.wrapping_sub(*first_place) as usize).map_or(0, |entry| hasher.hash(&entry.key))
+        });
+        ring.reserve(entries);
     }
 
     pub(crate) fn entries_max(&self) -> usize {
@@ -74,7 +106,7 @@ impl DedupWindow {
 
     /// Where the first message with that key lies, if it is remembered.
     pub(crate) fn get(&self, key: &DedupKey) -> Option<Offset> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hasher.hash(key);
         let place =
             self.table.find(hash, |place| self.entry(*place).is_some_and(|entry| entry.key == *key))?;
         self.entry(*place).map(|entry| entry.offset)
@@ -86,11 +118,11 @@ impl DedupWindow {
         let place = first_place.wrapping_add(ring.len() as u32);
         ring.push_back(entry);
         let at = |place: u32| ring.get(place.wrapping_sub(*first_place) as usize);
-        let hash = hasher.hash_one(entry.key);
+        let hash = hasher.hash(&entry.key);
         match table.find_mut(hash, |other| at(*other).is_some_and(|other| other.key == entry.key)) {
             Some(known) => *known = place,
             None => {
-                table.insert_unique(hash, place, |other| at(*other).map_or(0, |e| hasher.hash_one(e.key)));
+                table.insert_unique(hash, place, |other| at(*other).map_or(0, |e| hasher.hash(&e.key)));
             }
         }
     }
@@ -107,6 +139,7 @@ impl DedupWindow {
     /// Forgets what is too old at `now` or too much.
     pub(crate) fn trim(&mut self, now: Micros) {
         let oldest = now.minus(self.limits.age);
+        let before = self.ring.len();
         while self
             .ring
             .front()
@@ -117,12 +150,11 @@ impl DedupWindow {
             self.first_place = self.first_place.wrapping_add(1);
         }
         let (used, room) = (self.ring.len(), self.ring.capacity());
-        if room > 4096 && used < room / 4 {
+        if used < before && room > 4096 && used < room / 4 {
             self.ring.shrink_to(used * 2);
             let Self { ring, first_place, table, hasher, .. } = self;
             table.shrink_to(used * 2, |place| {
-                ring.get(place.wrapping_sub(*first_place) as usize)
-                    .map_or(0, |entry| hasher.hash_one(entry.key))
+                ring.get(place.wrapping_sub(*first_place) as usize).map_or(0, |entry| hasher.hash(&entry.key))
             });
         }
     }
@@ -141,7 +173,7 @@ impl DedupWindow {
     /// Takes a place out of the table, unless a later entry with the same key has taken it over.
     fn unlist(&mut self, place: u32) {
         let Some(entry) = self.entry(place) else { return };
-        let hash = self.hasher.hash_one(entry.key);
+        let hash = self.hasher.hash(&entry.key);
         if let Ok(known) = self.table.find_entry(hash, |other| *other == place) {
             known.remove();
         }

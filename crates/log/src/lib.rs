@@ -24,6 +24,7 @@
 //!
 //! The file format is in `FORMAT.md` beside this crate's `Cargo.toml`.
 
+mod admission;
 mod append;
 mod bytes_le;
 mod cache;
@@ -34,11 +35,13 @@ mod error;
 mod frame;
 mod index;
 mod log;
+mod mending;
 mod meta;
 mod queue;
 mod read;
 mod record;
 mod recover;
+mod remember;
 mod retention;
 mod run;
 mod scan;

@@ -28,11 +28,12 @@ impl Topic {
 
     fn run_writer(&self) {
         let mut linger = None;
+        let mut bytes_max = self.config.batch_bytes_max;
         loop {
             let patience = self.retry_at().map_or(self.config.writer_idle_max, |at| {
                 at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
             });
-            match self.queue.take(self.config.batch_bytes_max, patience, linger) {
+            match self.queue.take(bytes_max, patience, linger) {
                 Taken::Batch(batch) => {
                     let mut writer = lock(&self.writer);
                     match self.mend(&mut writer) {
@@ -44,6 +45,7 @@ impl Topic {
                             if let Some(writer) = writer.as_mut() {
                                 writer.commit(self, batch);
                                 linger = writer.linger(self.config.batch_linger);
+                                bytes_max = writer.batch_bytes_max(&self.config);
                             }
                         }
                     }

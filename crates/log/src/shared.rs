@@ -63,6 +63,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// A topic of which nothing is known yet.
+    pub(crate) fn nothing() -> Self {
+        let tail = Tail {
+            position: 0,
+            end: Offset::ZERO,
+            last_time: Micros(i64::MIN),
+            duplicates_total: 0,
+            payload_total: 0,
+        };
+        Self {
+            config: TopicConfig::default(),
+            start: Offset::ZERO,
+            expired_total: 0,
+            sealed: VecDeque::new(),
+            active: None,
+            tail,
+            readers: Readers::default(),
+            readers_changed: false,
+            failure: None,
+            backoff: Duration::ZERO,
+            garbage: Vec::new(),
+            untold: Maintained::default(),
+        }
+    }
+
     /// Makes a frame that was just synced visible.
     pub(crate) fn publish(&mut self, frame: &Frame, tail: Tail, index_interval_bytes: u64) {
         if let Some(active) = &mut self.active {

@@ -3,33 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
 
 use millrace_disk::Disk;
-use millrace_model::limits::{MESSAGE_BYTES_MAX, ORDERING_KEY_BYTES_MAX};
-use millrace_model::{Micros, NewMessage, Offset, TopicId};
+use millrace_model::{NewMessage, Offset, TopicId};
 use tokio::sync::oneshot;
 
+use crate::admission::Glance;
 use crate::append::{Append, Appended};
 use crate::cache::FrameCache;
 use crate::dedup::DedupWindow;
 use crate::frame::Frame;
-use crate::meta::{Readers, TopicFile, read_topic, write_topic};
-use crate::queue::{PendingAppend, Queue, Refused};
+use crate::meta::{TopicFile, read_topic, write_topic};
+use crate::queue::{PendingAppend, Queue};
 use crate::read::OpenSegments;
-use crate::record::RECORD_OVERHEAD_BYTES;
 use crate::recover::{Opened, Place, open_topic};
 use crate::segment::Tail;
-use crate::shared::{Failure, Shared};
+use crate::shared::Shared;
 use crate::stats::Counters;
 use crate::sync::lock;
 use crate::writer::Writer;
-use crate::{AppendError, LogConfig, LogError, Maintained, TopicConfig, TopicStats};
+use crate::{LogConfig, LogError, TopicConfig, TopicStats};
 
-/// When to try again after backpressure: readers and retention need a moment.
-const BACKPRESSURE_RETRY: Duration = Duration::from_secs(1);
-/// When to try again at a topic that only repair by hand can bring back.
-const DAMAGE_RETRY: Duration = Duration::from_secs(60);
 /// A reader in another process may meet files that the writer is just replacing.
 const READ_ONLY_ATTEMPTS_MAX: u32 = 5;
 
@@ -51,20 +45,14 @@ pub struct Topic {
     pub(crate) cache: Mutex<FrameCache>,
     pub(crate) open_segments: Mutex<OpenSegments>,
     pub(crate) counters: Counters,
-    /// Copies of what is in `shared`, for appends to look at without its lock.
-    stopped: AtomicBool,
+    /// What appends look at.
+    pub(crate) glance: Glance,
     deleted: AtomicBool,
     /// How many keys the writer remembers.
     dedup_entries: AtomicU64,
     /// The oldest message whose key it remembers.
     dedup_from: AtomicU64,
-    stored_end: AtomicU64,
-    held_from: AtomicU64,
-    bytes_max: AtomicU64,
 }
-
-/// `held_from` when nobody holds the topic.
-const NOT_HELD: u64 = u64::MAX;
 
 impl Topic {
     /// Opens the topic in `directory`; one that cannot be opened is there all the same, out of work.
@@ -90,13 +78,10 @@ impl Topic {
             cache: Mutex::new(FrameCache::new(config.cache_bytes_max)),
             open_segments: Mutex::new(OpenSegments::default()),
             counters: Counters::default(),
-            stopped: AtomicBool::new(false),
+            glance: Glance::default(),
             deleted: AtomicBool::new(false),
             dedup_entries: AtomicU64::new(0),
             dedup_from: AtomicU64::new(u64::MAX),
-            stored_end: AtomicU64::new(0),
-            held_from: AtomicU64::new(NOT_HELD),
-            bytes_max: AtomicU64::new(u64::MAX),
         });
         let mut writer = lock(&topic.writer);
         if let Err(error) = topic.read_files(&mut writer) {
@@ -249,45 +234,9 @@ impl Topic {
         lock(&self.cache).put_recent(frame);
         let mut shared = lock(&self.shared);
         shared.publish(frame, tail, self.config.index_interval_bytes);
-        self.stored_end.store(shared.stored_end(), Ordering::Relaxed);
+        self.glance.note_end(&shared);
         drop(shared);
         self.changed.notify_all();
-    }
-
-    /// Puts the topic out of work until it is mended.
-    pub(crate) fn stop(&self, error: &LogError) -> AppendError {
-        let is_damage = matches!(error, LogError::Corrupt { .. });
-        let mut shared = lock(&self.shared);
-        let (min, max) = (self.config.repair_backoff_min, self.config.repair_backoff_max);
-        shared.backoff = if shared.backoff.is_zero() { min } else { (shared.backoff * 2).min(max) };
-        let retry_after = shared.backoff;
-        let reason = error.to_string();
-        shared.failure =
-            Some(Failure { reason: reason.clone(), is_damage, retry_at: Instant::now() + retry_after });
-        self.stopped.store(true, Ordering::Release);
-        drop(shared);
-        self.counters.failures.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(topic = self.name, %error, "topic is out of work");
-        let retry_after = if is_damage { DAMAGE_RETRY } else { retry_after };
-        AppendError::Unavailable { topic: self.name.clone(), reason, retry_after }
-    }
-
-    /// Brings a topic whose disk failed back to work, when that is due; answers whether it works.
-    pub(crate) fn mend(&self, writer: &mut Option<Writer>) -> Result<(), AppendError> {
-        let Some(failure) = lock(&self.shared).failure.clone() else { return Ok(()) };
-        if let Some(refusal) = self.refusal_by(&failure) {
-            return Err(refusal);
-        }
-        let mended = match writer {
-            Some(writer) => writer.repair(self),
-            None => self.read_files(writer),
-        };
-        mended.map_err(|error| self.stop(&error))?;
-        lock(&self.shared).failure = None;
-        self.stopped.store(false, Ordering::Release);
-        self.counters.repairs.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(topic = self.name, "topic is back at work");
-        Ok(())
     }
 
     /// Takes note of what the writer remembers.
@@ -301,33 +250,7 @@ impl Topic {
         Offset(self.dedup_from.load(Ordering::Relaxed))
     }
 
-    /// Whether and when a failed topic should be tried again without an append asking for it.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        if self.config.repair_backoff_min.is_zero() {
-            return None;
-        }
-        lock(&self.shared)
-            .failure
-            .as_ref()
-            .filter(|failure| !failure.is_damage)
-            .map(|failure| failure.retry_at)
-    }
-
-    /// Brings what appends look at up to date after holders, settings or segments changed.
-    pub(crate) fn refresh_budget(&self) {
-        let shared = lock(&self.shared);
-        self.stored_end.store(shared.stored_end(), Ordering::Relaxed);
-        let held = shared.held_from().map_or(NOT_HELD, |offset| shared.stored_at(offset));
-        self.held_from.store(held, Ordering::Relaxed);
-        self.bytes_max.store(shared.config.bytes_max, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_over_budget(&self) -> bool {
-        let shared = lock(&self.shared);
-        shared.bytes() > shared.config.bytes_max
-    }
-
-    fn read_files(&self, writer: &mut Option<Writer>) -> Result<(), LogError> {
+    pub(crate) fn read_files(&self, writer: &mut Option<Writer>) -> Result<(), LogError> {
         let (disk, directory) = (&*self.disk, self.directory.as_path());
         let place = Place { disk, directory, config: &self.config, read_only: self.read_only };
         let attempts_max = if self.read_only { READ_ONLY_ATTEMPTS_MAX } else { 1 };
@@ -371,111 +294,5 @@ impl Topic {
         drop(shared);
         self.refresh_budget();
         self.changed.notify_all();
-    }
-
-    fn enqueue(self: &Arc<Self>, append: PendingAppend) -> Result<(), AppendError> {
-        if let Some(refusal) = self.refusal(append.bytes as u64) {
-            return Err(refusal);
-        }
-        match self.queue.push(append, self.config.queue_bytes_max) {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                self.start_writer();
-                Ok(())
-            }
-            Err(Refused::Closed) => Err(AppendError::Closed { topic: self.name.clone() }),
-            Err(Refused::Full { bytes }) => Err(self.backpressure(bytes as u64)),
-        }
-    }
-
-    fn weigh(&self, messages: &[NewMessage]) -> Result<usize, AppendError> {
-        let mut sum = 0;
-        for (index, message) in messages.iter().enumerate() {
-            let over = [
-                (message.size_bytes(), MESSAGE_BYTES_MAX),
-                (message.ordering_key.len(), ORDERING_KEY_BYTES_MAX),
-            ];
-            if let Some((bytes, bytes_max)) = over.into_iter().find(|(bytes, bytes_max)| bytes > bytes_max) {
-                return Err(AppendError::TooLarge { topic: self.name.clone(), index, bytes, bytes_max });
-            }
-            sum += message.size_bytes() + RECORD_OVERHEAD_BYTES;
-        }
-        Ok(sum)
-    }
-
-    fn refusal(&self, bytes: u64) -> Option<AppendError> {
-        if self.read_only {
-            let reason = "the log was opened to read only".to_owned();
-            return Some(AppendError::Unavailable {
-                topic: self.name.clone(),
-                reason,
-                retry_after: DAMAGE_RETRY,
-            });
-        }
-        if self.stopped.load(Ordering::Acquire) {
-            let failure = lock(&self.shared).failure.clone();
-            if let Some(refusal) = failure.and_then(|failure| self.refusal_by(&failure)) {
-                return Some(refusal);
-            }
-        }
-        let over = self.over_budget_by(bytes)?;
-        // A cursor that holds back too much must not stop ingest.
-        let detached = lock(&self.shared).detach_cursors(bytes);
-        if detached {
-            self.refresh_budget();
-            self.over_budget_by(bytes)?;
-        }
-        Some(self.backpressure(over))
-    }
-
-    /// What waits for readers, when that and `bytes` more are over the budget.
-    fn over_budget_by(&self, bytes: u64) -> Option<u64> {
-        let held_from = self.held_from.load(Ordering::Relaxed);
-        let held = self.stored_end.load(Ordering::Relaxed).saturating_sub(held_from);
-        let waiting = held + self.queue.bytes() as u64;
-        let over = held > 0 && waiting + bytes > self.bytes_max.load(Ordering::Relaxed);
-        over.then_some(waiting)
-    }
-
-    /// The answer while a failure is not due for another try.
-    fn refusal_by(&self, failure: &Failure) -> Option<AppendError> {
-        let left = failure.retry_at.saturating_duration_since(Instant::now());
-        if !failure.is_damage && left.is_zero() {
-            return None;
-        }
-        let retry_after = if failure.is_damage { DAMAGE_RETRY } else { left };
-        let (topic, reason) = (self.name.clone(), failure.reason.clone());
-        Some(AppendError::Unavailable { topic, reason, retry_after })
-    }
-
-    fn backpressure(&self, backlog_bytes: u64) -> AppendError {
-        AppendError::Backpressure { topic: self.name.clone(), backlog_bytes, retry_after: BACKPRESSURE_RETRY }
-    }
-}
-
-impl Shared {
-    /// A topic of which nothing is known yet.
-    fn nothing() -> Self {
-        let tail = Tail {
-            position: 0,
-            end: Offset::ZERO,
-            last_time: Micros(i64::MIN),
-            duplicates_total: 0,
-            payload_total: 0,
-        };
-        Self {
-            config: TopicConfig::default(),
-            start: Offset::ZERO,
-            expired_total: 0,
-            sealed: std::collections::VecDeque::new(),
-            active: None,
-            tail,
-            readers: Readers::default(),
-            readers_changed: false,
-            failure: None,
-            backoff: Duration::ZERO,
-            garbage: Vec::new(),
-            untold: Maintained::default(),
-        }
     }
 }

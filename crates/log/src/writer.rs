@@ -18,7 +18,7 @@ use crate::segment::{Sealed, SealedFacts, SegmentHeader, Tail, segment_path};
 use crate::shared::Active;
 use crate::sync::lock;
 use crate::topic::Topic;
-use crate::{AppendError, LogError, TopicConfig};
+use crate::{AppendError, LogConfig, LogError, TopicConfig};
 
 /// A segment is never made smaller than this by a small `bytes_max`.
 const SEGMENT_BYTES_MIN: u64 = 64 * 1024;
@@ -48,6 +48,13 @@ impl Writer {
         pays.then_some(Linger { at_most, appends: self.last_appends })
     }
 
+    /// How many bytes the next batch may have.
+    pub(crate) fn batch_bytes_max(&self, config: &LogConfig) -> usize {
+        let is_slow = !config.batch_linger.is_zero() && self.last_sync >= config.batch_linger;
+        let growth = if is_slow { config.batch_growth_max.max(1) } else { 1 };
+        config.batch_bytes_max.saturating_mul(growth)
+    }
+
     /// Applies a topic's changed settings, and forgets keys that are too old.
     pub(crate) fn refresh(&mut self, topic: &Topic, config: &TopicConfig) {
         let memory = topic.config.dedup_memory_bytes_max;
@@ -59,6 +66,7 @@ impl Writer {
     /// Stores a batch and answers each of its appends.
     pub(crate) fn commit(&mut self, topic: &Topic, batch: Vec<PendingAppend>) {
         self.last_appends = batch.len();
+        let bytes_max = self.batch_bytes_max(&topic.config);
         let mut draft = Draft::new(self.tail.end);
         let mut waiting: Waiting = Vec::with_capacity(batch.len());
         let mut failed: Option<AppendError> = None;
@@ -81,7 +89,7 @@ impl Writer {
                     appended.offsets.push(first);
                     continue;
                 }
-                if draft.is_full(message.size_bytes(), topic.config.batch_bytes_max) {
+                if draft.is_full(message.size_bytes(), bytes_max) {
                     failed = self.finish(topic, &mut draft, &mut seen_bytes, &mut waiting).err();
                 }
                 let key = message.dedup_key;
