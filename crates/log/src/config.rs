@@ -151,6 +151,30 @@ pub enum CursorStart {
     At(millrace_model::Offset),
 }
 
+/// Whether a cursor still holds messages back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CursorState {
+    /// It does.
+    Attached,
+    /// It held back more than its budget, so its messages may be gone.
+    Detached,
+    /// Nobody used it for too long, so its messages may be gone.
+    Expired,
+}
+
+impl CursorState {
+    /// The word used in errors and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Detached => "detached",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// Settings of a cursor, stored with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

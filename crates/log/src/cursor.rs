@@ -1,40 +1,14 @@
 //! Cursors: named positions that are kept with their topic, hold messages back from removal up to a
-//! budget, and let go when nobody uses them. Subscriptions stand on them. And holds: the positions of
-//! those who keep theirs elsewhere.
+//! budget, and let go when nobody uses them. Subscriptions stand on them.
 
 use std::sync::Arc;
 
 use millrace_model::{Offset, names};
-use serde::{Deserialize, Serialize};
 
-use crate::meta::{CursorRecord, Readers, write_readers};
+use crate::meta::CursorRecord;
 use crate::sync::lock;
 use crate::topic::Topic;
-use crate::{CursorConfig, CursorStart, LogError};
-
-/// Whether a cursor still holds messages back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CursorState {
-    /// It does.
-    Attached,
-    /// It held back more than its budget, so its messages may be gone.
-    Detached,
-    /// Nobody used it for too long, so its messages may be gone.
-    Expired,
-}
-
-impl CursorState {
-    /// The word used in errors and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Attached => "attached",
-            Self::Detached => "detached",
-            Self::Expired => "expired",
-        }
-    }
-}
+use crate::{CursorConfig, CursorStart, CursorState, LogError};
 
 /// A handle on a cursor. Handles are not cursors: any number may stand for the same one.
 #[derive(Clone)]
@@ -118,8 +92,8 @@ impl Cursor {
     /// Notes that the cursor is in use, so that it does not expire although nothing is to be done. Kept
     /// in memory until the next maintenance.
     pub fn touch(&self) {
-        let now = self.topic.config.clock.now().0;
-        let mut shared = lock(&self.topic.shared);
+        let now = self.topic.core.config.clock.now().0;
+        let mut shared = lock(&self.topic.core.shared);
         if let Some(record) = shared.readers.cursors.get_mut(&self.name) {
             record.last_active_micros = now;
             shared.readers_changed = true;
@@ -127,8 +101,8 @@ impl Cursor {
     }
 
     fn look<T>(&self, look: impl FnOnce(&CursorRecord) -> T) -> Result<T, LogError> {
-        let shared = lock(&self.topic.shared);
-        shared.readers.cursors.get(&self.name).map(look).ok_or_else(|| self.topic.no_cursor(&self.name))
+        let shared = lock(&self.topic.core.shared);
+        shared.readers.cursors.get(&self.name).map(look).ok_or_else(|| self.topic.core.no_cursor(&self.name))
     }
 
     fn change(
@@ -136,17 +110,17 @@ impl Cursor {
         position: Offset,
         change: impl FnOnce(&mut CursorRecord, i64) -> bool,
     ) -> Result<(), LogError> {
-        let now = self.topic.config.clock.now().0;
-        self.topic.change_readers(|readers, start, end| {
+        let now = self.topic.core.config.clock.now().0;
+        self.topic.core.change_readers(|readers, start, end| {
             let record =
-                readers.cursors.get_mut(&self.name).ok_or_else(|| self.topic.no_cursor(&self.name))?;
+                readers.cursors.get_mut(&self.name).ok_or_else(|| self.topic.core.no_cursor(&self.name))?;
             let before = record.state;
             if !change(record, now) {
-                let (topic, cursor) = (self.topic.name.clone(), self.name.clone());
+                let (topic, cursor) = (self.topic.core.name.clone(), self.name.clone());
                 return Err(LogError::CursorLost { topic, cursor, state: before.as_str() });
             }
             if Offset(record.position) < start || position > end {
-                let topic = self.topic.name.clone();
+                let topic = self.topic.core.name.clone();
                 return Err(LogError::OutOfBounds { topic, wanted: position, start, end });
             }
             Ok(())
@@ -169,10 +143,13 @@ impl Topic {
         if let Some(rule) = names::resource_name_violation(name) {
             return Err(LogError::Name { name: name.to_owned(), rule });
         }
-        let now = self.config.clock.now().0;
-        self.change_readers(|readers, oldest, end| {
+        let now = self.core.config.clock.now().0;
+        self.core.change_readers(|readers, oldest, end| {
             if readers.cursors.contains_key(name) {
-                return Err(LogError::CursorExists { topic: self.name.clone(), cursor: name.to_owned() });
+                return Err(LogError::CursorExists {
+                    topic: self.core.name.clone(),
+                    cursor: name.to_owned(),
+                });
             }
             let position = match start {
                 CursorStart::Oldest => oldest,
@@ -180,7 +157,7 @@ impl Topic {
                 CursorStart::At(position) if (oldest..=end).contains(&position) => position,
                 CursorStart::At(wanted) => {
                     return Err(LogError::OutOfBounds {
-                        topic: self.name.clone(),
+                        topic: self.core.name.clone(),
                         wanted,
                         start: oldest,
                         end,
@@ -203,14 +180,14 @@ impl Topic {
     /// The cursor of that name.
     #[must_use]
     pub fn cursor(self: &Arc<Self>, name: &str) -> Option<Cursor> {
-        let known = lock(&self.shared).readers.cursors.contains_key(name);
+        let known = lock(&self.core.shared).readers.cursors.contains_key(name);
         known.then(|| Cursor { topic: Arc::clone(self), name: name.to_owned() })
     }
 
     /// All cursors, in order of name.
     #[must_use]
     pub fn cursors(self: &Arc<Self>) -> Vec<Cursor> {
-        let names: Vec<String> = lock(&self.shared).readers.cursors.keys().cloned().collect();
+        let names: Vec<String> = lock(&self.core.shared).readers.cursors.keys().cloned().collect();
         names.into_iter().map(|name| Cursor { topic: Arc::clone(self), name }).collect()
     }
 
@@ -219,15 +196,15 @@ impl Topic {
     /// # Errors
     /// When there is none of that name, or its end cannot be written down.
     pub fn delete_cursor(&self, name: &str) -> Result<(), LogError> {
-        self.change_readers(|readers, _, _| {
-            readers.cursors.remove(name).map(|_| ()).ok_or_else(|| self.no_cursor(name))
+        self.core.change_readers(|readers, _, _| {
+            readers.cursors.remove(name).map(|_| ()).ok_or_else(|| self.core.no_cursor(name))
         })
     }
 
     /// Who holds the topic through [`millrace_model::Source::hold`], and up to where each has folded.
     #[must_use]
     pub fn holds(&self) -> Vec<(String, Offset)> {
-        let shared = lock(&self.shared);
+        let shared = lock(&self.core.shared);
         shared.readers.holds.iter().map(|(name, folded)| (name.clone(), Offset(*folded))).collect()
     }
 
@@ -237,101 +214,9 @@ impl Topic {
     /// # Errors
     /// When it cannot be written down.
     pub fn release_hold(&self, reader: &str) -> Result<(), LogError> {
-        self.change_readers(|readers, _, _| {
+        self.core.change_readers(|readers, _, _| {
             readers.holds.remove(reader);
             Ok(())
         })
     }
-
-    /// Moves a hold. A new holder, and one that goes back, is written down at once, so that after a
-    /// restart nothing goes that it still needs. How far a holder has got is written down only when
-    /// messages are about to be removed: an earlier position does no harm.
-    pub(crate) fn set_hold(&self, reader: &str, folded: Offset) {
-        let must_save = {
-            let mut shared = lock(&self.shared);
-            let position = folded.max(shared.start).0;
-            let before = shared.readers.holds.insert(reader.to_owned(), position);
-            shared.readers_changed |= before != Some(position);
-            before.is_none_or(|before| position < before)
-        };
-        self.refresh_budget();
-        if must_save && let Err(error) = self.save_readers() {
-            tracing::warn!(topic = self.name, reader, %error, "a holder's position was not written down");
-        }
-    }
-
-    /// Writes down who holds the topic and where its cursors are, if that changed.
-    pub(crate) fn save_readers(&self) -> Result<(), LogError> {
-        let _files = lock(&self.files);
-        self.save_readers_locked()
-    }
-
-    /// The same, for callers that hold `files`.
-    pub(crate) fn save_readers_locked(&self) -> Result<(), LogError> {
-        if self.read_only || self.is_deleted() {
-            return Ok(());
-        }
-        let readers = {
-            let mut shared = lock(&self.shared);
-            if !shared.readers_changed || shared.active.is_none() {
-                return Ok(());
-            }
-            shared.readers_changed = false;
-            shared.readers.clone()
-        };
-        write_readers(&*self.disk, &self.directory, &readers)
-            .inspect_err(|_| lock(&self.shared).readers_changed = true)
-    }
-
-    /// Changes readers durably: on the disk first, then in memory.
-    fn change_readers(
-        &self,
-        change: impl FnOnce(&mut Readers, Offset, Offset) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        if self.read_only {
-            return Err(LogError::ReadOnly(self.directory.clone()));
-        }
-        let files = lock(&self.files);
-        let (before, mut readers) = {
-            let shared = lock(&self.shared);
-            // Also refuses while the topic is out of work and its files are not known.
-            self.topic_file(&shared)?;
-            let mut readers = shared.readers.clone();
-            change(&mut readers, shared.start, shared.tail.end)?;
-            (shared.readers.clone(), readers)
-        };
-        write_readers(&*self.disk, &self.directory, &readers)?;
-        let mut shared = lock(&self.shared);
-        merge(&before, &mut readers, &shared.readers);
-        shared.readers = readers;
-        drop(shared);
-        drop(files);
-        self.refresh_budget();
-        Ok(())
-    }
-
-    fn no_cursor(&self, name: &str) -> LogError {
-        LogError::NoCursor { topic: self.name.clone(), cursor: name.to_owned() }
-    }
-}
-
-/// Keeps what changed in memory while the file was being written: holds that moved, cursors that were
-/// touched or detached.
-fn merge(before: &Readers, written: &mut Readers, now: &Readers) {
-    for (name, folded) in &now.holds {
-        if before.holds.get(name) != Some(folded) {
-            written.holds.insert(name.clone(), *folded);
-        }
-    }
-    for (name, cursor) in &now.cursors {
-        if before.cursors.get(name) != Some(cursor)
-            && let Some(record) = written.cursors.get_mut(name)
-        {
-            record.last_active_micros = record.last_active_micros.max(cursor.last_active_micros);
-            if cursor.state != CursorState::Attached {
-                record.state = cursor.state;
-            }
-        }
-    }
-    written.cursors_detached_total += now.cursors_detached_total - before.cursors_detached_total;
 }

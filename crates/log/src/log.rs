@@ -123,7 +123,7 @@ impl Log {
         self.check_writable()?;
         let mut topics = lock(&self.topics);
         let topic = topics.remove(name).ok_or_else(|| LogError::NoTopic(name.to_owned()))?;
-        let _files = topic.delete();
+        let _files = topic.core.delete();
         let directory = self.root.join(name);
         let (from, to) = (topic_file(&directory), deleted_file(&directory));
         // From here on the directory is no topic, whatever else is still in it.
@@ -162,7 +162,7 @@ impl Log {
     /// Takes no more appends, waits until those accepted are answered, and writes down where holders
     /// are. Dropping the log does the same.
     pub fn shutdown(&self) {
-        self.topics().iter().for_each(|topic| topic.close());
+        self.topics().iter().for_each(|topic| topic.core.close());
     }
 
     fn check_writable(&self) -> Result<(), LogError> {

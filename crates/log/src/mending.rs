@@ -1,18 +1,17 @@
-//! Going out of work when the disk fails, and coming back.
+//! Going out of work when the disk fails, and when to try again.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::core::Core;
 use crate::shared::Failure;
 use crate::sync::lock;
-use crate::topic::Topic;
-use crate::writer::Writer;
 use crate::{AppendError, LogError};
 
 /// When to try again at a topic that only repair by hand can bring back.
 pub(crate) const DAMAGE_RETRY: Duration = Duration::from_secs(60);
 
-impl Topic {
+impl Core {
     /// Puts the topic out of work until it is mended.
     pub(crate) fn stop(&self, error: &LogError) -> AppendError {
         let is_damage = matches!(error, LogError::Corrupt { .. });
@@ -29,24 +28,6 @@ impl Topic {
         tracing::error!(topic = self.name, %error, "topic is out of work");
         let retry_after = if is_damage { DAMAGE_RETRY } else { retry_after };
         AppendError::Unavailable { topic: self.name.clone(), reason, retry_after }
-    }
-
-    /// Brings a topic whose disk failed back to work, when that is due; answers whether it works.
-    pub(crate) fn mend(&self, writer: &mut Option<Writer>) -> Result<(), AppendError> {
-        let Some(failure) = lock(&self.shared).failure.clone() else { return Ok(()) };
-        if let Some(refusal) = self.refusal_by(&failure) {
-            return Err(refusal);
-        }
-        let mended = match writer {
-            Some(writer) => writer.repair(self),
-            None => self.read_files(writer),
-        };
-        mended.map_err(|error| self.stop(&error))?;
-        lock(&self.shared).failure = None;
-        self.glance.note_stopped(false);
-        self.counters.repairs.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(topic = self.name, "topic is back at work");
-        Ok(())
     }
 
     /// Whether and when a failed topic should be tried again without an append asking for it.

@@ -1,60 +1,26 @@
 //! Reading: shared bytes of whole frames, and where the messages lie in them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_disk::{DiskFile, OpenMode};
-use millrace_model::{
-    Bounds, MessageBatch, MessageLayout, Micros, Offset, ReadLimit, Source, SourceError, TopicId,
-};
+use millrace_model::{Bounds, MessageBatch, MessageLayout, Micros, Offset, ReadLimit, SourceError};
 
 use crate::LogError;
+use crate::core::Core;
 use crate::frame::{Frame, Seed};
-use crate::index::{IndexEntry, SparseIndex};
+use crate::index::IndexEntry;
+use crate::open_segments::OpenSegment;
 use crate::record::Records;
 use crate::recover::write_sidecar;
 use crate::scan::{FrameReader, Next, SCAN_CHUNK_BYTES, ScanOptions, scan};
 use crate::segment::{SEGMENT_HEADER_BYTES, Sealed, SegmentHeader, segment_path};
 use crate::sidecar::Sidecar;
 use crate::sync::{lock, wait_for};
-use crate::topic::Topic;
 
-/// How many sealed segments one topic keeps open.
-const OPEN_SEGMENTS_MAX: usize = 8;
 /// The least that is read from the disk at a time.
 const READ_CHUNK_BYTES_MIN: usize = 64 * 1024;
-
-/// A sealed segment in use: its file and its index.
-pub(crate) struct OpenSegment {
-    file: Arc<dyn DiskFile>,
-    index: SparseIndex,
-}
-
-/// The sealed segments that were used last, newest first.
-#[derive(Default)]
-pub(crate) struct OpenSegments(VecDeque<(Offset, Arc<OpenSegment>)>);
-
-impl OpenSegments {
-    fn get(&mut self, base: Offset) -> Option<Arc<OpenSegment>> {
-        let index = self.0.iter().position(|(known, _)| *known == base)?;
-        let found = self.0.remove(index)?;
-        let segment = Arc::clone(&found.1);
-        self.0.push_front(found);
-        Some(segment)
-    }
-
-    fn put(&mut self, base: Offset, segment: Arc<OpenSegment>) {
-        self.0.push_front((base, segment));
-        self.0.truncate(OPEN_SEGMENTS_MAX);
-    }
-
-    /// Closes the segments before `start`, which are gone.
-    pub(crate) fn forget_before(&mut self, start: Offset) {
-        self.0.retain(|(base, _)| *base >= start);
-    }
-}
 
 /// Frames on the disk that begin at or before the wanted message.
 struct Run {
@@ -65,21 +31,13 @@ struct Run {
     end: u64,
 }
 
-impl Source for Topic {
-    fn topic_id(&self) -> TopicId {
-        self.id()
-    }
-
-    fn topic_name(&self) -> &str {
-        &self.name
-    }
-
-    fn bounds(&self) -> Bounds {
+impl Core {
+    pub(crate) fn bounds(&self) -> Bounds {
         let shared = lock(&self.shared);
         Bounds { start: shared.start, end: shared.tail.end }
     }
 
-    fn read(&self, from: Offset, limit: ReadLimit) -> Result<MessageBatch, SourceError> {
+    pub(crate) fn read(&self, from: Offset, limit: ReadLimit) -> Result<MessageBatch, SourceError> {
         let mut filling = Filling { batch: MessageBatch::new(self.id()), next: from, limit };
         while !filling.is_full() {
             match self.read_run(&mut filling) {
@@ -93,7 +51,7 @@ impl Source for Topic {
         Ok(filling.batch)
     }
 
-    fn wait(&self, offset: Offset, timeout: Duration) -> Offset {
+    pub(crate) fn wait(&self, offset: Offset, timeout: Duration) -> Offset {
         let deadline = Instant::now() + timeout;
         let mut shared = lock(&self.shared);
         while shared.tail.end <= offset {
@@ -106,7 +64,7 @@ impl Source for Topic {
         shared.tail.end
     }
 
-    fn backlog(&self, from: Offset) -> (u64, Option<Micros>) {
+    pub(crate) fn backlog(&self, from: Offset) -> (u64, Option<Micros>) {
         let (end, payload_total) = {
             let shared = lock(&self.shared);
             (shared.tail.end, shared.tail.payload_total)
@@ -121,17 +79,11 @@ impl Source for Topic {
         (payload_total.saturating_sub(before), first.map(|batch| batch.get(0).publish_time))
     }
 
-    fn hold(&self, reader: &str, folded: Offset) {
-        self.set_hold(reader, folded);
-    }
-}
-
-impl Topic {
     /// The offset of the first message published at or after `time`; the end when there is none.
     ///
     /// # Errors
-    /// As [`Source::read`].
-    pub fn offset_at(&self, time: Micros) -> Result<Offset, SourceError> {
+    /// As [`millrace_model::Source::read`].
+    pub(crate) fn offset_at(&self, time: Micros) -> Result<Offset, SourceError> {
         let mut next = self.entry_before(time)?;
         loop {
             let limit = ReadLimit { messages_max: usize::MAX, bytes_max: SCAN_CHUNK_BYTES, end: None };

@@ -6,30 +6,13 @@ use std::sync::atomic::Ordering;
 
 use millrace_model::{Micros, Offset};
 
+use crate::core::Core;
 use crate::meta::write_topic;
 use crate::segment::{index_path, segment_path};
 use crate::shared::{Garbage, Shared};
 use crate::sidecar;
 use crate::sync::lock;
-use crate::topic::Topic;
 use crate::{CursorState, LogError, TopicConfig};
-
-/// What maintenance did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Maintained {
-    /// Segments removed.
-    pub segments_removed: u64,
-    /// Their bytes.
-    pub bytes_removed: u64,
-    /// Messages removed before every holder had folded them.
-    pub messages_expired: u64,
-    /// Cursors that held back too much.
-    pub cursors_detached: u64,
-    /// Cursors that nobody used.
-    pub cursors_expired: u64,
-    /// Topics that could not be maintained: name and reason.
-    pub failures: Vec<(String, String)>,
-}
 
 /// A sealed segment as retention sees it.
 #[derive(Debug, Clone, Copy)]
@@ -85,35 +68,7 @@ fn plan(
     plan
 }
 
-impl Topic {
-    /// Brings the topic back to work if its disk failed, seals a segment that has grown old, expires
-    /// cursors, and removes what may go.
-    pub(crate) fn maintain(&self, now: Micros) -> Result<Maintained, LogError> {
-        {
-            let mut writer = lock(&self.writer);
-            if self.mend(&mut writer).is_err() {
-                // The topic's state says why; appends hear it too.
-                return Ok(Maintained::default());
-            }
-            let config = self.config();
-            if let Some(writer) = writer.as_mut() {
-                writer.refresh(self, &config);
-                if self.is_active_old(now)
-                    && let Err(error) = writer.roll(self)
-                {
-                    self.stop(&error);
-                    return Err(error);
-                }
-            }
-        }
-        self.enforce_retention(now)?;
-        let maintained = std::mem::take(&mut lock(&self.shared).untold);
-        if maintained.cursors_detached + maintained.cursors_expired > 0 {
-            self.save_readers()?;
-        }
-        Ok(maintained)
-    }
-
+impl Core {
     /// Removes what may go. Positions and the new start are durable before any file goes.
     pub(crate) fn enforce_retention(&self, now: Micros) -> Result<(), LogError> {
         let _files = lock(&self.files);
@@ -216,7 +171,7 @@ impl Topic {
     }
 
     /// Whether the newest segment is due to be sealed although it is not full.
-    fn is_active_old(&self, now: Micros) -> bool {
+    pub(crate) fn is_active_old(&self, now: Micros) -> bool {
         let shared = lock(&self.shared);
         let age_max = self.config.segment_age_max.min(shared.config.retention_age / 8);
         let first_time = shared.active.as_ref().and_then(|active| active.first_time);

@@ -123,3 +123,20 @@ pub struct Activity {
     /// Folded segments removed before `folded_retention` because they were over `folded_bytes_max`.
     pub folded_removed_early_total: u64,
 }
+
+/// What maintenance did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Segments removed.
+    pub segments_removed: u64,
+    /// Their bytes.
+    pub bytes_removed: u64,
+    /// Messages removed before every holder had folded them.
+    pub messages_expired: u64,
+    /// Cursors that held back too much.
+    pub cursors_detached: u64,
+    /// Cursors that nobody used.
+    pub cursors_expired: u64,
+    /// Topics that could not be maintained: name and reason.
+    pub failures: Vec<(String, String)>,
+}

@@ -10,6 +10,7 @@ use millrace_disk::{DiskFile, OpenMode};
 use tokio::sync::oneshot;
 
 use crate::append::{Answer, Appended};
+use crate::core::Core;
 use crate::dedup::{DedupLimits, DedupWindow, KeyEntry};
 use crate::queue::{Linger, PendingAppend};
 use crate::record::{Draft, RECORD_OVERHEAD_BYTES};
@@ -17,7 +18,6 @@ use crate::recover::{create_segment, write_sidecar};
 use crate::segment::{Sealed, SealedFacts, SegmentHeader, Tail, segment_path};
 use crate::shared::Active;
 use crate::sync::lock;
-use crate::topic::Topic;
 use crate::{AppendError, LogConfig, LogError, TopicConfig};
 
 /// A segment is never made smaller than this by a small `bytes_max`.
@@ -56,7 +56,7 @@ impl Writer {
     }
 
     /// Applies a topic's changed settings, and forgets keys that are too old.
-    pub(crate) fn refresh(&mut self, topic: &Topic, config: &TopicConfig) {
+    pub(crate) fn refresh(&mut self, topic: &Core, config: &TopicConfig) {
         let memory = topic.config.dedup_memory_bytes_max;
         self.dedup.set_limits(DedupLimits::new(config.dedup_age, config.dedup_entries_max, memory));
         self.dedup.trim(topic.config.clock.now());
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// Stores a batch and answers each of its appends.
-    pub(crate) fn commit(&mut self, topic: &Topic, batch: Vec<PendingAppend>) {
+    pub(crate) fn commit(&mut self, topic: &Core, batch: Vec<PendingAppend>) {
         self.last_appends = batch.len();
         let bytes_max = self.batch_bytes_max(&topic.config);
         let mut draft = Draft::new(self.tail.end);
@@ -112,14 +112,14 @@ impl Writer {
         }
     }
 
-    fn note_dedup(&self, topic: &Topic) {
+    fn note_dedup(&self, topic: &Core) {
         topic.note_dedup(&self.dedup);
     }
 
     /// Writes the draft and answers those who waited for it, or stops the topic.
     fn finish(
         &mut self,
-        topic: &Topic,
+        topic: &Core,
         draft: &mut Draft,
         seen_bytes: &mut usize,
         waiting: &mut Waiting,
@@ -138,7 +138,7 @@ impl Writer {
     }
 
     /// Writes the draft as one frame and syncs it; only then does anything show.
-    fn write(&mut self, topic: &Topic, draft: &Draft) -> Result<(), LogError> {
+    fn write(&mut self, topic: &Core, draft: &Draft) -> Result<(), LogError> {
         if self.is_full(topic, draft.frame_bytes()) {
             self.roll(topic)?;
         }
@@ -158,7 +158,7 @@ impl Writer {
         Ok(())
     }
 
-    fn is_full(&self, topic: &Topic, more: u64) -> bool {
+    fn is_full(&self, topic: &Core, more: u64) -> bool {
         let bytes_max = lock(&topic.shared).config.bytes_max;
         let segment_bytes_max = topic.config.segment_bytes_max.min((bytes_max / 8).max(SEGMENT_BYTES_MIN));
         // A segment without messages is never sealed: the next would have the same name.
@@ -167,7 +167,7 @@ impl Writer {
 
     /// Begins a new segment. The order matters: its file is durable before the old one gets the index
     /// that says that it is sealed.
-    pub(crate) fn roll(&mut self, topic: &Topic) -> Result<(), LogError> {
+    pub(crate) fn roll(&mut self, topic: &Core) -> Result<(), LogError> {
         let header = SegmentHeader {
             base: self.tail.end,
             last_time: self.tail.last_time,
@@ -192,7 +192,7 @@ impl Writer {
     /// Seals the segment in memory and goes on in the new one.
     fn switch(
         &mut self,
-        topic: &Topic,
+        topic: &Core,
         header: SegmentHeader,
         file: &Arc<dyn DiskFile>,
     ) -> (SealedFacts, crate::index::SparseIndex) {
@@ -228,7 +228,7 @@ impl Writer {
 
     /// After a failure: opens the segment anew, cuts what was not synced, and syncs. The old handle is
     /// never used again, for its next sync could report success for lost data.
-    pub(crate) fn repair(&mut self, topic: &Topic) -> Result<(), LogError> {
+    pub(crate) fn repair(&mut self, topic: &Core) -> Result<(), LogError> {
         let path = segment_path(&topic.directory, self.header.base);
         let file = topic.disk.open(&path, OpenMode::ReadWrite).map_err(LogError::io("open", &path))?;
         let read = SegmentHeader::read(&*file).map_err(LogError::io("read", &path))?;
@@ -250,7 +250,7 @@ impl Writer {
     }
 
     /// Removes a segment that was begun when the failure came.
-    fn remove_leftover(&self, topic: &Topic) -> Result<(), LogError> {
+    fn remove_leftover(&self, topic: &Core) -> Result<(), LogError> {
         if self.tail.end == self.header.base {
             return Ok(());
         }
@@ -263,7 +263,7 @@ impl Writer {
     }
 }
 
-fn answer(topic: &Topic, sender: oneshot::Sender<Answer>, answer: Answer) {
+fn answer(topic: &Core, sender: oneshot::Sender<Answer>, answer: Answer) {
     if let Ok(appended) = &answer {
         topic.counters.duplicates_answered.fetch_add(appended.duplicates, Ordering::Relaxed);
     }
