@@ -6,13 +6,17 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
+/// A start is over in a tenth of a second, so a round that kills starts does it several times, and mostly
+/// early.
+pub const STARTS_PER_ROUND: usize = 4;
+
 /// How a round ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// kill -9 so long after the server was ready, while producers send.
     KillBusy(Duration),
-    /// kill -9 so long after the process was started, ready or not.
-    KillStarting(Duration),
+    /// Starts that are killed so long after the process was made, ready or not.
+    KillStarting([Duration; STARTS_PER_ROUND]),
     /// The server is down; kill -9 of `millrace load` so long after its start, perhaps once more, then a
     /// load that may finish.
     KillLoading(Duration, Option<Duration>),
@@ -52,7 +56,7 @@ fn action(random: &mut StdRng, index: usize) -> Action {
     let mut millis = |range: std::ops::Range<u64>| Duration::from_millis(random.random_range(range));
     match index % 10 {
         0..6 => Action::KillBusy(millis(50..1_800)),
-        6 | 7 => Action::KillStarting(millis(0..500)),
+        6 | 7 => Action::KillStarting([millis(0..20), millis(10..60), millis(30..150), millis(0..400)]),
         8 if index % 20 > 10 => Action::KillServerLoading(millis(20..500)),
         8 => {
             let first = millis(20..700);

@@ -95,15 +95,17 @@ fn run_one(
             killed.while_serving += 1;
             killed.while_busy += u64::from(in_flight > 0);
         }
-        Action::KillStarting(after) => {
-            let mut server = launch.start()?;
-            wait::pause(after);
-            let was_ready = server.api().ready();
-            if !server.kill()? {
-                bail!("the server ended by itself");
+        Action::KillStarting(times) => {
+            for after in times {
+                let mut server = launch.start()?;
+                wait::pause(after);
+                let was_ready = server.api().ready();
+                if !server.kill()? {
+                    bail!("the server ended by itself");
+                }
+                killed.while_starting += u64::from(!was_ready);
+                killed.while_serving += u64::from(was_ready);
             }
-            killed.while_starting += u64::from(!was_ready);
-            killed.while_serving += u64::from(was_ready);
         }
         Action::KillLoading(first, second) => {
             let file = LoadFile::put(number, directory, shared)?;
