@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::config::EngineConfig;
 use crate::error::{SqlError, from_datafusion};
 use crate::optimize::share_json_parses;
-use crate::parse::parse_query;
+use crate::parse::{parse_query, point_out};
 use crate::plan::Planner;
 use crate::result::{Column, Limits, QueryResult};
 use crate::types::type_name;
@@ -123,7 +123,10 @@ impl Inner {
         let now = millrace_model::Micros::now().0;
         let planner =
             Planner::new(self.catalog.as_ref(), &self.views, &self.config.default_dataset, &options, now);
-        let (plan, shown) = planner.plan(parsed.query)?;
+        let (plan, shown) = planner.plan(parsed.query).map_err(|error| point_out(error, sql))?;
+        // Before the types are read off: only now every expression has its final one.
+        let plan =
+            state.optimize(&plan).and_then(share_json_parses).map_err(|error| from_datafusion(&error))?;
         let columns = plan
             .schema()
             .fields()
@@ -131,8 +134,6 @@ impl Inner {
             .zip(shown.iter())
             .map(|(field, shown)| Column { name: shown.name.clone(), type_name: type_name(field) })
             .collect();
-        let plan =
-            state.optimize(&plan).and_then(share_json_parses).map_err(|error| from_datafusion(&error))?;
         Ok(Planned { state, plan, columns, explain: parsed.explain })
     }
 }

@@ -114,6 +114,10 @@ pub(crate) fn from_datafusion(error: &DataFusionError) -> SqlError {
             format!("the query needs more memory than it may have: {}", first_line(text)),
         )
         .hint("read fewer rows or columns, group by fewer keys, or raise the memory limit of queries"),
+        DataFusionError::NotImplemented(text) if text.contains("Exists(") => {
+            SqlError::unsupported("EXISTS is supported in WHERE only")
+                .hint("write (SELECT COUNT(*) FROM ...) > 0")
+        }
         DataFusionError::NotImplemented(text) => SqlError::unsupported(first_line(text)),
         DataFusionError::SQL(inner, _) => SqlError::invalid(first_line(&inner.to_string())),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => SqlError::invalid(first_line(text)),

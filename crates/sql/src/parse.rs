@@ -181,6 +181,26 @@ fn is_string(token: &Token) -> bool {
     )
 }
 
+/// Adds to the complaint of an unknown name where the query has it, in the query's spelling.
+pub(crate) fn point_out(error: SqlError, sql: &str) -> SqlError {
+    let Some(path) = error.message.strip_prefix("unrecognized name: ") else { return error };
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let tokens = Tokenizer::new(&BigQueryDialect {}, sql).with_unescape(false).tokenize_with_location();
+    let found = tokens.unwrap_or_default().into_iter().find_map(|token| match token.token {
+        Token::Word(word) if word.value.to_lowercase() == name => Some((word.value, token.span.start)),
+        _ => None,
+    });
+    match found {
+        Some((spelled, place)) => {
+            let path = format!("{}{spelled}", &path[..path.len() - name.len()]);
+            let message =
+                format!("unrecognized name: {path} at line {}, column {}", place.line, place.column);
+            SqlError { message, ..error }
+        }
+        None => error,
+    }
+}
+
 /// A syntax error in our words: the parser's text says what it expected, what it found and where.
 fn syntax_error(text: &str) -> SqlError {
     let text = text.trim_start_matches("sql parser error: ");

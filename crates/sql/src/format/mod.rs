@@ -9,6 +9,7 @@ use std::io;
 
 use crate::error::SqlError;
 
+pub use crate::functions::cell_text;
 pub use csv::write_csv;
 pub use json::{write_json, write_ndjson};
 pub use table::write_table;

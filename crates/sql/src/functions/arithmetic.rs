@@ -73,6 +73,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition { name: "safe_multiply", forms: SAME_KIND, eval: |call| times(&forgiving(call)) },
     Definition { name: "safe_divide", forms: DIVIDE_OF, eval: |call| divide(&forgiving(call)) },
     Definition { name: "safe_negate", forms: UNARY, eval: |call| negate(&forgiving(call)) },
+    Definition { name: "#bit_not", forms: &[form(&[INT], Kind::Int)], eval: bit_not },
     Definition { name: "negate", forms: UNARY, eval: negate },
     Definition { name: "ieee_divide", forms: TWO_FLOATS, eval: |call| floats(call, |a, b| Ok(a / b)) },
     Definition { name: "div", forms: SAME_KIND, eval: div },
@@ -350,6 +351,11 @@ fn unary(
 
 fn negate(call: &Call<'_>) -> Result<ArrayRef> {
     unary(call, |value| value.checked_neg().ok_or_else(|| overflow("INT64")), |value| -value, |value| -value)
+}
+
+fn bit_not(call: &Call<'_>) -> Result<ArrayRef> {
+    let values = call.ints(0)?;
+    call.collect::<Int64Type>(|row| Ok(values.get(row).map(|value| !value)))
 }
 
 fn abs(call: &Call<'_>) -> Result<ArrayRef> {

@@ -28,7 +28,8 @@ use scalar::{Definition, Function};
 pub(crate) use arithmetic::operator;
 pub(crate) use cast::cast_name;
 pub(crate) use json::normal_string;
-pub(crate) use text::{cell_text, write_json};
+pub use text::cell_text;
+pub(crate) use text::write_json;
 
 /// What kind of function a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

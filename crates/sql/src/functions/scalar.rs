@@ -187,13 +187,13 @@ impl ScalarUDFImpl for Function {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let kinds: Vec<_> = types.iter().map(Kind::of_type).collect();
         // JSON looks like a string here; whether it may be one is seen with the fields, later.
-        let resolved = match self.resolve(&kinds) {
-            Ok((_, resolved)) => resolved,
-            Err(error) => {
-                let json: Vec<_> =
-                    kinds.iter().map(|kind| if *kind == Kind::String { Kind::Json } else { *kind }).collect();
-                self.resolve(&json).map_err(|_| error)?.1
-            }
+        let mut json = kinds.clone();
+        if let Some(first @ Kind::String) = json.first_mut() {
+            *first = Kind::Json;
+        }
+        // Complaints are left to the fields, too: DataFusion makes a mere text of an error from here.
+        let Ok((_, resolved)) = self.resolve(&kinds).or_else(|_| self.resolve(&json)) else {
+            return Ok(types.to_vec());
         };
         Ok(types.iter().zip(resolved).map(|(given, kind)| arrow_type(given, kind)).collect())
     }

@@ -65,8 +65,9 @@ pub(crate) fn numeric_text(value: i128, scale: i8) -> String {
     if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
 }
 
-/// A value for people: NULL is `None`, everything nested is JSON.
-pub(crate) fn cell_text(field: &Field, array: &dyn Array, row: usize) -> Option<String> {
+/// A value as a table or a CSV file shows it: NULL is `None`, everything nested is JSON. `field` tells JSON
+/// from strings; `row` counts from 0.
+pub fn cell_text(field: &Field, array: &dyn Array, row: usize) -> Option<String> {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         return None;
     }

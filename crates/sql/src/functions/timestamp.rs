@@ -352,6 +352,9 @@ pub(super) fn parse_time(format: &str, text: &str, zone_name: &str) -> Result<i6
     if dated.hour_mod_12().is_none() && dated.hour_div_12().is_none() {
         let _ = dated.set_hour(0);
     }
+    if dated.hour_mod_12().is_some() && dated.hour_div_12().is_none() {
+        let _ = dated.set_ampm(false);
+    }
     if dated.minute().is_none() {
         let _ = dated.set_minute(0);
     }

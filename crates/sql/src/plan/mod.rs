@@ -14,6 +14,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result as PlanResult, TableReference};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource, WindowUDF,
@@ -67,6 +68,9 @@ impl<'a> Planner<'a> {
                 Arc::new(Operators),
                 Arc::new(datafusion::functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion::functions::core::planner::CoreFunctionPlanner::default()),
+                // COUNT(*) is theirs.
+                Arc::new(datafusion::functions_aggregate::planner::AggregateFunctionPlanner),
+                Arc::new(datafusion::functions_window::planner::WindowFunctionPlanner),
             ],
             found: RefCell::default(),
             open_views: RefCell::default(),
@@ -88,12 +92,37 @@ impl<'a> Planner<'a> {
         };
         let plan = SqlToRel::new_with_options(self, options)
             .sql_statement_to_plan(Statement::Query(Box::new(query)))
-            .map_err(|error| from_datafusion(&error))?;
+            .map_err(|error| self.explain(&error))?;
         let plan = check::check(plan)?;
         if plan.schema().fields().len() != columns.len() {
             return Err(SqlError::internal("the plan has other columns than the query"));
         }
         Ok((plan, columns))
+    }
+
+    /// An error of planning, with columns in the spelling of their tables.
+    fn explain(&self, error: &DataFusionError) -> SqlError {
+        let explained = from_datafusion(error);
+        let found = self.found.borrow();
+        let shown = |name: &str| {
+            let columns = found.values().flat_map(|(columns, _)| columns.iter());
+            let mut spellings =
+                columns.filter(|column| column.name.to_lowercase() == name).map(|column| &column.name);
+            spellings.next().cloned()
+        };
+        if let Some(name) = ungrouped_column(&explained.message) {
+            let name = shown(name).unwrap_or_else(|| name.to_owned());
+            return SqlError::invalid(format!("{name} is neither grouped nor aggregated"))
+                .hint(format!("add {name} to GROUP BY, or aggregate it: ANY_VALUE({name})"));
+        }
+        match explained.hint.as_deref().and_then(|hint| hint.strip_prefix("did you mean ")?.strip_suffix('?'))
+        {
+            Some(near) => match shown(near) {
+                Some(spelled) => SqlError { hint: Some(format!("did you mean {spelled}?")), ..explained },
+                None => explained,
+            },
+            None => explained,
+        }
     }
 
     fn table(&self, dataset: &str, name: &str) -> Result<Option<(Columns, Arc<dyn TableSource>)>, SqlError> {
@@ -180,6 +209,18 @@ impl<'a> Planner<'a> {
             None => error,
         }
     }
+}
+
+/// The column that DataFusion complains of because it is neither grouped nor aggregated.
+fn ungrouped_column(message: &str) -> Option<&str> {
+    if !message.contains("must appear in the GROUP BY clause")
+        && !message.contains("must be part of an aggregate")
+    {
+        return None;
+    }
+    let (_, rest) = message.split_once("column \"")?;
+    let (path, _) = rest.split_once('"')?;
+    path.rsplit('.').next()
 }
 
 impl Tables for Planner<'_> {

@@ -71,6 +71,17 @@ impl VisitorMut for Walk<'_, '_> {
         ControlFlow::Continue(())
     }
 
+    /// The least INT64 is a number beyond INT64 behind a minus sign; they are one literal.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
+        if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } = expr
+            && let Expr::Value(value) = inner.as_ref()
+            && matches!(&value.value, Value::Number(text, _) if text == "9223372036854775808")
+        {
+            *expr = Expr::Value(Value::Number(i64::MIN.to_string(), false).into());
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         if self.subquery_depth > 0 {
             return ControlFlow::Continue(());
@@ -137,6 +148,7 @@ fn rewrite_node(expr: Expr, now_micros: i64) -> Result<Expr, SqlError> {
             _ => call("negate", vec![*expr]),
         },
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => *expr,
+        Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => call("#bit_not", vec![*expr]),
         Expr::Between { expr, negated, low, high } => between(*expr, negated, *low, *high),
         Expr::InUnnest { expr, array_expr, negated } => match *array_expr {
             Expr::Array(array) => Expr::InList { expr, list: array.elem, negated },
@@ -193,7 +205,7 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
         | Expr::InSubquery { .. }
         | Expr::Exists { .. }
         | Expr::Subquery(_)
-        | Expr::UnaryOp { op: UnaryOperator::Not | UnaryOperator::BitwiseNot, .. }
+        | Expr::UnaryOp { op: UnaryOperator::Not, .. }
         | Expr::Nested(_)
         | Expr::Case { .. }
         | Expr::Array(_)

@@ -135,10 +135,10 @@ impl Rewriter<'_> {
         let path = path_of(name)?;
         if let [single] = path.as_slice() {
             let lower = single.to_lowercase();
-            let columns = self.ctes.iter().rev().find_map(|scope| scope.get(&lower)).cloned();
-            if let Some(columns) = columns {
-                *name = ObjectName(vec![ObjectNamePart::Identifier(plain(&lower))]);
-                return self.aliased(alias, Some(lower), columns);
+            let cte = self.ctes.iter().rev().find_map(|scope| scope.get(&lower)).cloned();
+            if let Some(cte) = cte {
+                *name = ObjectName(vec![ObjectNamePart::Identifier(plain(&cte.inside))]);
+                return self.aliased(alias, Some(lower), cte.columns);
             }
         }
         let found = self.tables.find(&path).map_err(|error| self.or_cte(error, &path))?;

@@ -34,8 +34,7 @@ pub(super) fn literal(value: Value) -> Result<Expr, SqlError> {
         },
         Value::Number(text, long) => {
             let integer = text.bytes().all(|byte| byte.is_ascii_digit());
-            // The one number beyond INT64 is left for a minus sign before it to make it fit.
-            if integer && text.parse::<u64>().map_or(true, |number| number > i64::MIN.unsigned_abs()) {
+            if integer && text.parse::<i64>().is_err() {
                 return Err(SqlError::invalid(format!("integer literal {text} is beyond INT64"))
                     .hint("write it as NUMERIC '...' or as a FLOAT64 with a decimal point"));
             }

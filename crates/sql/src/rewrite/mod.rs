@@ -12,7 +12,7 @@ mod literal;
 mod select;
 mod shape;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use datafusion::sql::sqlparser::ast::{
@@ -63,7 +63,8 @@ pub(crate) trait Tables {
 /// What GoogleSQL forbids, what is not supported, tables that do not exist.
 pub(crate) fn rewrite(query: &mut Query, tables: &dyn Tables) -> Result<Columns, SqlError> {
     shape::flatten(query)?;
-    let mut rewriter = Rewriter { tables, ctes: Vec::new(), depth: 0, aliases_made: 0 };
+    let mut rewriter =
+        Rewriter { tables, ctes: Vec::new(), cte_names: HashSet::new(), depth: 0, aliases_made: 0 };
     rewriter.query(query)
 }
 
@@ -71,9 +72,19 @@ pub(crate) fn rewrite(query: &mut Query, tables: &dyn Tables) -> Result<Columns,
 pub(crate) struct Rewriter<'a> {
     tables: &'a dyn Tables,
     /// Names that WITH clauses define, innermost scope last, lower-cased.
-    ctes: Vec<HashMap<String, Columns>>,
+    ctes: Vec<HashMap<String, Cte>>,
+    /// Names inside the plan that WITH has taken so far: the planner knows no scopes.
+    cte_names: HashSet<String>,
     depth: usize,
     aliases_made: usize,
+}
+
+/// A name that WITH defines.
+#[derive(Debug, Clone)]
+struct Cte {
+    /// What the plan calls it.
+    inside: String,
+    columns: Columns,
 }
 
 /// How deep queries may lie in queries.
@@ -97,9 +108,10 @@ impl Rewriter<'_> {
                     columns = renamed(&columns, &mut cte.alias.columns)?;
                 }
                 let name = cte.alias.name.value.to_lowercase();
-                cte.alias.name = plain(&name);
+                let inside = self.unused_cte_name(&name);
+                cte.alias.name = plain(&inside);
                 if let Some(scope) = self.ctes.last_mut()
-                    && scope.insert(name.clone(), columns).is_some()
+                    && scope.insert(name.clone(), Cte { inside, columns }).is_some()
                 {
                     return Err(SqlError::invalid(format!("WITH defines {name} twice")));
                 }
@@ -110,6 +122,14 @@ impl Rewriter<'_> {
         self.ctes.pop();
         self.depth -= 1;
         Ok(columns)
+    }
+
+    fn unused_cte_name(&mut self, name: &str) -> String {
+        let mut inside = name.to_owned();
+        while !self.cte_names.insert(inside.clone()) {
+            inside = format!("{name}#{}", self.cte_names.len());
+        }
+        inside
     }
 
     fn refuse_clauses(&self, query: &Query) -> Result<(), SqlError> {

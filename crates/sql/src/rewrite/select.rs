@@ -77,8 +77,10 @@ impl Rewriter<'_> {
                     _ => None,
                 };
                 let Some(table) = table.filter(|table| scope.tables.contains(table)) else {
-                    let hint = nearest(&kind.to_string(), scope.tables.iter().map(String::as_str));
-                    return Err(SqlError::invalid(format!("{kind}.*: there is no such table in FROM"))
+                    let written = kind.to_string();
+                    let name = written.trim_end_matches(".*");
+                    let hint = nearest(name, scope.tables.iter().map(String::as_str));
+                    return Err(SqlError::invalid(format!("{name}.*: there is no such table in FROM"))
                         .maybe_hint(hint.map(|name| format!("did you mean {name}.*?"))));
                 };
                 let star: Vec<_> = scope.star.iter().filter(|column| column.table == table).collect();
