@@ -51,11 +51,12 @@ impl Client {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        let response = request
-            .call()
-            .with_context(|| format!("no answer from {url}: is `millrace run` running, with this --port-offset?"))?;
+        let response = request.call().with_context(|| {
+            format!("no answer from {url}: is `millrace run` running, with this --port-offset?")
+        })?;
         let answer = read(response, &url)?;
-        serde_json::from_slice(&answer).with_context(|| format!("{url} answered something else than was asked for"))
+        serde_json::from_slice(&answer)
+            .with_context(|| format!("{url} answered something else than was asked for"))
     }
 
     /// Posts a body and reads JSON.

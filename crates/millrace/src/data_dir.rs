@@ -54,7 +54,10 @@ impl DataDir {
     /// Fails when there is no data directory: commands that only read make none.
     pub fn must_exist(&self) -> Result<()> {
         if !self.root.is_dir() {
-            bail!("no data directory at {}: start `millrace run`, or name it with --data-dir", self.root.display());
+            bail!(
+                "no data directory at {}: start `millrace run`, or name it with --data-dir",
+                self.root.display()
+            );
         }
         Ok(())
     }
@@ -103,9 +106,9 @@ impl DataDir {
     pub fn dedup_secret(&self) -> Result<[u8; 32]> {
         let path = self.state().join("dedup-secret");
         match std::fs::read(&path) {
-            Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice())
-                .ok()
-                .with_context(|| format!("{} is not 32 bytes: remove it to have a new one made", path.display())),
+            Ok(bytes) => <[u8; 32]>::try_from(bytes.as_slice()).ok().with_context(|| {
+                format!("{} is not 32 bytes: remove it to have a new one made", path.display())
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).context("no randomness from the system")?;

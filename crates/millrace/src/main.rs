@@ -31,7 +31,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The Delta library tells of every snapshot at the level of information.
-    let level = if matches!(cli.command, Command::Run) { "info,buoyant_kernel=warn,deltalake_core=warn" } else { "warn" };
+    let level = if matches!(cli.command, Command::Run) {
+        "info,buoyant_kernel=warn,deltalake_core=warn"
+    } else {
+        "warn"
+    };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match dispatch(cli) {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::{Micros, Source};
+use millrace_model::{Micros, Offset, Source};
 use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
 use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
 
@@ -49,9 +49,11 @@ impl Node {
     ) -> Result<Self> {
         let started = Instant::now();
         let disk: Arc<dyn Disk> = Arc::new(StdDisk);
-        let log = Log::open(Arc::clone(&disk), &data.log(), settings::log(config)).context("cannot open the log")?;
+        let log = Log::open(Arc::clone(&disk), &data.log(), settings::log(config))
+            .context("cannot open the log")?;
         let log = Arc::new(log);
-        let lake = Lake::open(settings::lake(config, data, disk, runtime.clone())).context("cannot open the lake")?;
+        let lake = Lake::open(settings::lake(config, data, disk, runtime.clone()))
+            .context("cannot open the lake")?;
         let mut tables = Tables::new();
         let mut pipelines = Vec::new();
         for plan in plans {
@@ -85,18 +87,25 @@ impl Node {
         Some(format!("pipeline {} failed: {}", failed.name, failed.error.unwrap_or_default()))
     }
 
-    /// Folds what there is, then stops every pipeline and the lake. Ingest has ended before.
-    pub fn drain(&self) {
-        for running in &self.pipelines {
-            if let Ok(pipeline) = &running.pipeline {
-                pipeline.request_drain();
+    /// Folds what there is, then stops every pipeline and the lake. Ingest has ended before. A pipeline
+    /// that makes no progress for `stall_max` (its disk is full, say) is stopped where it is: nothing is
+    /// lost, the next start goes on from its table.
+    pub fn drain(&self, stall_max: Duration) {
+        let pipelines = || self.pipelines.iter().filter_map(|running| running.pipeline.as_ref().ok());
+        pipelines().for_each(Pipeline::request_drain);
+        for pipeline in pipelines() {
+            let mut status = pipeline.status();
+            while !pipeline.wait_for(Offset(status.end_offset), stall_max) && !pipeline.state().is_over() {
+                let now = pipeline.status();
+                if now.next_offset == status.next_offset {
+                    tracing::warn!(pipeline = %now.pipeline, pending = now.pending_messages, "stopped before it was drained");
+                    pipeline.request_stop();
+                    break;
+                }
+                status = now;
             }
-        }
-        for running in &self.pipelines {
-            if let Ok(pipeline) = &running.pipeline {
-                let state = pipeline.drain();
-                tracing::info!(pipeline = %running.name, ?state, "pipeline ended");
-            }
+            let state = pipeline.drain();
+            tracing::info!(pipeline = %status.pipeline, ?state, "pipeline ended");
         }
         self.lake.shutdown();
     }
@@ -124,10 +133,11 @@ fn start_pipeline(
     let name = limits.name.clone();
     let source: Arc<dyn Source> = topic;
     let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
-    let pipeline = Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
-        tracing::error!(pipeline = %name, %error, "pipeline did not start");
-        error.to_string()
-    });
+    let pipeline =
+        Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
+            tracing::error!(pipeline = %name, %error, "pipeline did not start");
+            error.to_string()
+        });
     Ok(Running { name, topic: plan.topic, table, pipeline })
 }
 

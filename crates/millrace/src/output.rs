@@ -17,7 +17,9 @@ pub fn print(format: Format, columns: &[&str], rows: &[Vec<Value>]) -> Result<()
     match format {
         Format::Table => {
             let mut table = Table::new();
-            table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+            table
+                .load_preset(presets::UTF8_FULL_CONDENSED)
+                .set_content_arrangement(ContentArrangement::Dynamic);
             table.set_header(columns);
             for row in rows {
                 table.add_row(row.iter().map(text));

@@ -40,7 +40,12 @@ pub fn topic(config: &Config, name: &str) -> TopicConfig {
 }
 
 /// The lake's settings for the process that writes.
-pub fn lake(config: &Config, data: &DataDir, disk: Arc<dyn Disk>, runtime: tokio::runtime::Handle) -> LakeConfig {
+pub fn lake(
+    config: &Config,
+    data: &DataDir,
+    disk: Arc<dyn Disk>,
+    runtime: tokio::runtime::Handle,
+) -> LakeConfig {
     let mut lake = LakeConfig::new(data.lake(), disk, runtime);
     lake.partition_files_max = config.lake.partition_files_max;
     lake.compaction.files_min = config.lake.compaction_files_min;

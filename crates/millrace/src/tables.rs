@@ -23,11 +23,6 @@ impl Tables {
         self.tables.insert(format!("{dataset}.{name}"), table);
     }
 
-    /// The table `dataset.table`.
-    pub fn get(&self, name: &str) -> Option<&Arc<LakeTable>> {
-        self.tables.get(name)
-    }
-
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &LakeTable)> {
         self.tables.iter().map(|(name, table)| (name.as_str(), table.as_ref()))

@@ -25,7 +25,10 @@ pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
     let reports: Vec<_> = tables
         .pipelines
         .iter()
-        .map(|pipeline| audit_pipeline(config, pipeline).with_context(|| format!("in pipeline {}", pipeline.plan.pipeline)))
+        .map(|pipeline| {
+            audit_pipeline(config, pipeline)
+                .with_context(|| format!("in pipeline {}", pipeline.plan.pipeline))
+        })
         .collect::<Result<_>>()?;
     let balanced = reports.iter().all(|report| report.balanced);
     match format {

@@ -22,14 +22,18 @@ pub fn connect(config: &Config, port_offset: u16, command: &Connect) -> Result<(
         None => default_settings()?,
     };
     let port = config.server.otlp_grpc_port.saturating_add(port_offset);
-    let telemetry = telemetry(&format!("http://{}", std::net::SocketAddr::new(config.server.bind, port)), *log_prompts);
+    let telemetry =
+        telemetry(&format!("http://{}", std::net::SocketAddr::new(config.server.bind, port)), *log_prompts);
     let existing = match std::fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let text = with_telemetry(existing.as_deref(), &telemetry).with_context(|| {
-        format!("{} is not a JSON object; add this to it by hand:\n  \"telemetry\": {telemetry}", path.display())
+        format!(
+            "{} is not a JSON object; add this to it by hand:\n  \"telemetry\": {telemetry}",
+            path.display()
+        )
     })?;
     if *dry_run {
         println!("{text}");

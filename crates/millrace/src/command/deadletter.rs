@@ -42,7 +42,9 @@ fn list(reader: &Reader, limit: usize, format: Format) -> Result<()> {
     let columns = ["table", "failed_at", "message_id", "stage", "error_class", "attempts", "error"];
     let select = "failed_at, message_id, stage, error_class, attempts, errorMessage";
     print_newest(reader, &columns, limit, format, |table| {
-        format!("SELECT '{table}', {select} FROM `{table}` ORDER BY failed_at DESC, `offset` DESC LIMIT {limit}")
+        format!(
+            "SELECT '{table}', {select} FROM `{table}` ORDER BY failed_at DESC, `offset` DESC LIMIT {limit}"
+        )
     })
 }
 
@@ -83,8 +85,7 @@ fn show(reader: &Reader, message_id: &str, format: Format) -> Result<()> {
         let Some(row) = found.rows.into_iter().next() else { continue };
         let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
         if format == Format::Table {
-            let lines: Vec<_> =
-                names.iter().zip(row).map(|(name, value)| vec![json!(name), value]).collect();
+            let lines: Vec<_> = names.iter().zip(row).map(|(name, value)| vec![json!(name), value]).collect();
             return output::print(format, &["column", "value"], &lines);
         }
         return output::print(format, &names, &[row]);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -80,7 +81,7 @@ fn load_here(config: &Config, data: &DataDir, files: &[PathBuf], topic: Option<&
         anyhow::Ok(())
     });
     // What was stored before a failure is folded all the same.
-    node.drain();
+    node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     result?;
     node.failure().map_or(Ok(()), |failure| bail!("loaded, but {failure}"))
 }

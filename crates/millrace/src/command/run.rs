@@ -11,6 +11,7 @@ use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarde
 use millrace_sql::Engine;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::command::load;
@@ -38,6 +39,8 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     // Queries run on threads of their own, so that no query keeps ingest waiting for one.
     let ingest_runtime = runtime("ingest")?;
     let query_runtime = runtime("query")?;
+    // From here on a signal means a clean end, also while the log is being recovered.
+    let mut signals = ingest_runtime.block_on(async { Signals::listen() })?;
     let ports = ingest_runtime.block_on(Ports::bind(config, port_offset))?;
 
     let node = Arc::new(Node::start(config, &data, plans, ingest_runtime.handle())?);
@@ -45,7 +48,10 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let loader = load::loader(&data, Arc::clone(&ingest))?;
     let engine = Arc::new(Engine::new(settings::engine(config), Arc::clone(node.tables()) as _)?);
     let api = ApiState { facts: Arc::clone(&node) as _, engine, recorder: recorder.clone() };
-    data.announce(&ServerAddress { pid: std::process::id(), http: format!("http://{}", ports.http_address) })?;
+    data.announce(&ServerAddress {
+        pid: std::process::id(),
+        http: format!("http://{}", ports.http_address),
+    })?;
 
     let (close, closing) = watch::channel(false);
     let limits = connection_limits(config);
@@ -60,7 +66,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
     report_start(&node, &ports.http_address);
 
-    ingest_runtime.block_on(told_to_stop())?;
+    ingest_runtime.block_on(signals.wait());
     tracing::info!("stopping: no new requests, then the rest of the log is folded");
     close.send_replace(true);
     ingest_runtime.block_on(async {
@@ -69,7 +75,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
         }
         let _ = upkeep.await;
     });
-    node.drain();
+    node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     tracing::info!("stopped");
     Ok(())
 }
@@ -155,15 +161,26 @@ async fn maintain(node: Arc<Node>, recorder: Recorder, closing: watch::Receiver<
     }
 }
 
-async fn told_to_stop() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end a server cleanly.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
     }
-    Ok(())
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn report_start(node: &Node, http: &SocketAddr) {

@@ -59,7 +59,8 @@ fn encoding(path: &Path) -> Option<(&'static str, Option<&'static str>)> {
 
 /// Sends one body; answers how many of its records were rejected.
 fn send_one(client: &Client, path: &Path) -> Result<u64> {
-    let (content_type, content_encoding) = encoding(path).context("its name ends in none of .pb, .json, .wire.bin")?;
+    let (content_type, content_encoding) =
+        encoding(path).context("its name ends in none of .pb, .json, .wire.bin")?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(signal) = ["logs", "metrics", "traces"].into_iter().find(|signal| name.contains(signal)) else {
         bail!("its name says none of logs, metrics, traces");

@@ -34,8 +34,19 @@ pub fn status(config: &Config, port_offset: u16, format: Format) -> Result<()> {
 
 fn print_pipelines(format: Format, status: &Status) -> Result<()> {
     let columns = [
-        "pipeline", "state", "topic", "table", "written", "filtered", "dead_lettered", "pending", "duplicate", "expired",
-        "freshness_seconds", "worker_utilisation", "error",
+        "pipeline",
+        "state",
+        "topic",
+        "table",
+        "written",
+        "filtered",
+        "dead_lettered",
+        "pending",
+        "duplicate",
+        "expired",
+        "freshness_seconds",
+        "worker_utilisation",
+        "error",
     ];
     let rows: Vec<Vec<Value>> = status
         .pipelines

@@ -21,11 +21,13 @@ pub fn views(config: &Config, command: &Views) -> Result<()> {
         Views::List { format } => {
             let rows: Vec<_> = views
                 .iter()
-                .map(|view| vec![
+                .map(|view| {
+                    vec![
                         json!(view.name),
                         json!(origin(&view.origin)),
                         json!(view.error.as_ref().map(ToString::to_string)),
-                    ])
+                    ]
+                })
                 .collect();
             output::print(*format, &["name", "origin", "error"], &rows)
         }

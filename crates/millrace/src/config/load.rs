@@ -44,10 +44,8 @@ fn parse(text: &str) -> Result<Config> {
 fn suggestion(message: &str) -> Option<&str> {
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
-    let nearest = quoted.max_by(|left, right| {
-        strsim::jaro_winkler(unknown, left).total_cmp(&strsim::jaro_winkler(unknown, right))
-    })?;
-    (strsim::jaro_winkler(unknown, nearest) > 0.7).then_some(nearest)
+    let nearest = quoted.min_by_key(|known| strsim::damerau_levenshtein(unknown, known))?;
+    (strsim::damerau_levenshtein(unknown, nearest) <= unknown.len() / 2).then_some(nearest)
 }
 
 fn resolve(config: &mut Config, folder: &Path) {

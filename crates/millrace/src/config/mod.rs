@@ -74,7 +74,8 @@ pub struct Server {
     pub auth_token_file: Option<PathBuf>,
     /// Open connections on one port; further ones wait.
     pub connections_max: u32,
-    /// How long requests in flight may go on after SIGTERM, in seconds.
+    /// How long requests in flight may go on after SIGTERM, and how long a pipeline that makes no
+    /// progress is waited for then, in seconds.
     pub drain_timeout_seconds: u64,
 }
 
@@ -87,7 +88,7 @@ impl Default for Server {
             http_port: 8080,
             auth_token_file: None,
             connections_max: 4096,
-            drain_timeout_seconds: 5,
+            drain_timeout_seconds: 10,
         }
     }
 }
