@@ -16,6 +16,9 @@ use crate::load::LogReader;
 use crate::log;
 use crate::state::TableState;
 
+/// How often a reading process tries to read a log that is being cleaned up.
+const LOADS_MAX: usize = 3;
+
 /// See the module.
 pub(crate) struct TableCore {
     /// `{dataset}.{table}`, for messages and metrics.
@@ -114,9 +117,19 @@ impl TableCore {
 
     /// Reads the table from disk anew.
     pub(crate) fn reload(&self) -> Result<Arc<TableState>, LakeError> {
-        let state = self.log.load(&self.schema)?;
-        self.check_schema(&state)?;
-        Ok(self.publish(state))
+        let mut attempts = LOADS_MAX;
+        loop {
+            attempts -= 1;
+            match self.log.load(&self.schema) {
+                Ok(state) => {
+                    self.check_schema(&state)?;
+                    return Ok(self.publish(state));
+                }
+                // The writing process may have removed an entry between the listing and the reading.
+                Err(LakeError::Log { .. }) if attempts > 0 && self.config.read_only => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn check_schema(&self, state: &TableState) -> Result<(), LakeError> {

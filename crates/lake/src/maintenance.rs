@@ -43,38 +43,56 @@ impl Upkeep {
         Self { checkpointed: AtomicU64::new(checkpoint.unwrap_or(0)), round: Mutex::new(()) }
     }
 
-    /// One round of everything that is due.
+    /// One round of everything that is due. A step that fails does not keep the others from being done;
+    /// the first error is the answer.
     pub(crate) fn run(&self, core: &Arc<TableCore>, committer: &Committer) -> Result<Maintained, LakeError> {
         let _round = lock(&self.round);
-        let mut done = Maintained { compactions: compact_due(core, committer)?, ..Maintained::default() };
+        let mut first_error = None;
+        let mut done = Maintained::default();
+        let mut step = |outcome: Result<(), LakeError>| {
+            if let Err(error) = outcome {
+                first_error.get_or_insert(error);
+            }
+        };
+        step(compact_due(core, committer, &mut done.compactions));
+        step(self.checkpoint_due(core).map(|written| done.checkpointed = written));
+        let now = Micros::now();
+        step(vacuum::vacuum(core, committer, now).map(|removed| done.vacuumed_files = removed));
+        step(vacuum::clean_log(core, now).map(|removed| done.log_files_removed = removed));
+        first_error.map_or(Ok(done), Err)
+    }
+
+    fn checkpoint_due(&self, core: &TableCore) -> Result<bool, LakeError> {
         let version = core.state().version;
-        let due = self.checkpointed.load(Ordering::Relaxed) + core.config.checkpoint_interval_commits;
-        if version >= due {
+        let due =
+            version >= self.checkpointed.load(Ordering::Relaxed) + core.config.checkpoint_interval_commits;
+        if due {
             core.log.checkpoint(version)?;
             self.checkpointed.store(version, Ordering::Relaxed);
-            done.checkpointed = true;
         }
-        let now = Micros::now();
-        done.vacuumed_files = vacuum::vacuum(core, committer, now)?;
-        done.log_files_removed = vacuum::clean_log(core, now)?;
-        Ok(done)
+        Ok(due)
     }
 }
 
-fn compact_due(core: &Arc<TableCore>, committer: &Committer) -> Result<usize, LakeError> {
-    let mut done = 0;
+fn compact_due(core: &Arc<TableCore>, committer: &Committer, done: &mut usize) -> Result<(), LakeError> {
+    let rounds_max = core.config.compaction.rounds_max;
     // A round may make files that are worth another: the plan is made anew until nothing is left.
-    while done < core.config.compaction.rounds_max {
+    while *done < rounds_max {
         let groups = compaction::plan(core, &core.state(), &core.config.compaction);
         if groups.is_empty() {
             break;
         }
-        for group in groups.iter().take(core.config.compaction.rounds_max - done) {
-            compaction::compact(core, committer, group)?;
-            done += 1;
+        let mut outcome = Ok(());
+        for group in groups.iter().take(rounds_max - *done) {
+            match compaction::compact(core, committer, group) {
+                Ok(()) => *done += 1,
+                // One damaged file must not keep the others from being put together.
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
+        outcome?;
     }
-    Ok(done)
+    Ok(())
 }
 
 /// The thread that goes round all tables of a lake.
@@ -91,7 +109,7 @@ impl Caretaker {
     pub(crate) fn start(tables: TableList, interval: Duration) -> std::io::Result<Self> {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("lake-maintenance".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("lake-upkeep".to_owned()).spawn(move || {
             while !wait(&stopped, interval) {
                 let due: Vec<_> = lock(&tables).iter().filter_map(Weak::upgrade).collect();
                 for table in due {

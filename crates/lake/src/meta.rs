@@ -2,6 +2,7 @@
 //! the properties.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use delta_kernel::schema::StructType;
@@ -122,7 +123,8 @@ fn features(protocol: &Value) -> BTreeSet<String> {
 
 /// Properties that tell other Delta writers, and the checkpoint, what this lake does.
 fn properties(config: &LakeConfig) -> BTreeMap<String, String> {
-    let seconds = |span: std::time::Duration| format!("interval {} seconds", span.as_secs());
+    let seconds =
+        |span: Duration| format!("interval {} seconds", span.as_secs() + u64::from(span.subsec_nanos() > 0));
     BTreeMap::from([
         ("delta.checkpointInterval".to_owned(), config.checkpoint_interval_commits.to_string()),
         ("delta.deletedFileRetentionDuration".to_owned(), seconds(config.removed_file_retention)),

@@ -115,9 +115,9 @@ mod tests {
             }).collect();
             let partitions = split(&batches, 1, files_max).unwrap();
             prop_assert!(partitions.len() <= files_max);
-            let mut all = Vec::new();
+            let mut all: Vec<i64> = Vec::new();
             for partition in partitions {
-                let mut ids = Vec::new();
+                let mut ids: Vec<i64> = Vec::new();
                 for piece in &partition.pieces {
                     ids.extend(piece.column(0).as_primitive::<Int64Type>().values());
                     let days = piece.column(1).as_primitive::<Date32Type>();

@@ -165,8 +165,13 @@ impl LakeTable {
         loop {
             match self.offsets_in(&state, topic, start, end) {
                 // Vacuum may have overtaken a very long read: the newer state names other files.
-                Err(LakeError::Damaged { .. }) if self.core.state().version != state.version => {
-                    state = self.core.state();
+                Err(damaged @ LakeError::Damaged { .. }) => {
+                    self.refresh()?;
+                    let newer = self.core.state();
+                    if newer.version == state.version {
+                        return Err(damaged);
+                    }
+                    state = newer;
                 }
                 other => return other,
             }
