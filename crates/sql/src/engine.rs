@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use tokio::time::{Instant, timeout_at};
 
@@ -101,6 +103,7 @@ impl Engine {
                 format!("{}\n\n{}", plan.display_indent(), displayable(physical.as_ref()).indent(false));
             return explained(&text, limits);
         }
+        let physical = yielding(physical).map_err(|error| from_datafusion(&error))?;
         let stream = execute_stream(physical, state.task_ctx()).map_err(|error| from_datafusion(&error))?;
         Ok(QueryResult::new(columns, stream, limits))
     }
@@ -136,6 +139,16 @@ impl Inner {
             .collect();
         Ok(Planned { state, plan, columns, explain: parsed.explain })
     }
+}
+
+/// Makes joins give way now and then. A join makes many batches out of one of its input's, so what counts
+/// reads would let it run on past every time limit and starve whoever shares its thread.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| match node.children().len() {
+        0 | 1 => Ok(Transformed::no(node)),
+        _ => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),
+    })
+    .map(|changed| changed.data)
 }
 
 fn runtime(config: &EngineConfig) -> Result<Arc<RuntimeEnv>, SqlError> {

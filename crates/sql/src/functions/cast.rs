@@ -124,7 +124,7 @@ pub(crate) fn int_from_text(text: &str) -> Result<i64, String> {
 pub(crate) fn int_from_float(value: f64) -> Result<i64, String> {
     let rounded = value.round();
     // 2^63 is exact in a FLOAT64 and the first number too big.
-    if rounded >= -9_223_372_036_854_775_808.0 && rounded < 9_223_372_036_854_775_808.0 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&rounded) {
         #[expect(clippy::cast_possible_truncation, reason = "just checked")]
         return Ok(rounded as i64);
     }

@@ -35,6 +35,9 @@ use source::PlanSource;
 /// How deep views may stand on views.
 const VIEW_DEPTH_MAX: usize = 16;
 
+/// A table or view as a query names it: its columns, and where its rows come from.
+type Found = (Columns, Arc<dyn TableSource>);
+
 /// What one query is planned with.
 pub(crate) struct Planner<'a> {
     pub(crate) catalog: &'a dyn Catalog,
@@ -45,7 +48,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) now_micros: i64,
     planners: Vec<Arc<dyn ExprPlanner>>,
     /// Tables and views found so far, by dataset and name.
-    found: RefCell<HashMap<(String, String), (Columns, Arc<dyn TableSource>)>>,
+    found: RefCell<HashMap<(String, String), Found>>,
     /// The views that are being planned, outermost first.
     open_views: RefCell<Vec<String>>,
 }
@@ -125,7 +128,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn table(&self, dataset: &str, name: &str) -> Result<Option<(Columns, Arc<dyn TableSource>)>, SqlError> {
+    fn table(&self, dataset: &str, name: &str) -> Result<Option<Found>, SqlError> {
         let Some(provider) = self.catalog.table(dataset, name) else { return Ok(None) };
         let schema = provider.schema();
         let columns: Columns = schema
@@ -152,7 +155,7 @@ impl<'a> Planner<'a> {
         Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
     }
 
-    fn view(&self, name: &str) -> Result<Option<(Columns, Arc<dyn TableSource>)>, SqlError> {
+    fn view(&self, name: &str) -> Result<Option<Found>, SqlError> {
         let Some(view) = self.views.get(name) else { return Ok(None) };
         let query = view.query()?;
         {

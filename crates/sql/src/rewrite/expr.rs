@@ -107,8 +107,8 @@ fn rewrite_node(expr: Expr, now_micros: i64) -> Result<Expr, SqlError> {
             ))
             .hint("write the value into the query"));
         }
-        Expr::Identifier(ident) => Expr::Identifier(lowered(ident)),
-        Expr::CompoundIdentifier(path) => Expr::CompoundIdentifier(path.into_iter().map(lowered).collect()),
+        Expr::Identifier(ident) => Expr::Identifier(lowered(&ident)),
+        Expr::CompoundIdentifier(path) => Expr::CompoundIdentifier(path.iter().map(lowered).collect()),
         Expr::Value(value) => literal(value.value)?,
         Expr::TypedString(TypedString { data_type, value, .. }) => {
             let text = literal(value.value)?;
@@ -149,7 +149,7 @@ fn rewrite_node(expr: Expr, now_micros: i64) -> Result<Expr, SqlError> {
         },
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => *expr,
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => call("#bit_not", vec![*expr]),
-        Expr::Between { expr, negated, low, high } => between(*expr, negated, *low, *high),
+        Expr::Between { expr, negated, low, high } => between(&expr, negated, *low, *high),
         Expr::InUnnest { expr, array_expr, negated } => match *array_expr {
             Expr::Array(array) => Expr::InList { expr, list: array.elem, negated },
             _ => {
@@ -240,7 +240,7 @@ fn shortened(expr: &Expr) -> String {
     expr.to_string().chars().take(80).collect()
 }
 
-fn lowered(ident: datafusion::sql::sqlparser::ast::Ident) -> datafusion::sql::sqlparser::ast::Ident {
+fn lowered(ident: &datafusion::sql::sqlparser::ast::Ident) -> datafusion::sql::sqlparser::ast::Ident {
     let mut lowered = plain(&ident.value.to_lowercase());
     lowered.span = ident.span;
     lowered
@@ -295,7 +295,7 @@ pub(super) fn as_interval(expr: &Expr) -> Option<[Expr; 2]> {
 }
 
 /// `x BETWEEN a AND b` as two comparisons, so that both are checked and converted like any other.
-fn between(expr: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
+fn between(expr: &Expr, negated: bool, low: Expr, high: Expr) -> Expr {
     let compare = |op, right| Expr::BinaryOp { left: Box::new(expr.clone()), op, right: Box::new(right) };
     let both = Expr::Nested(Box::new(Expr::BinaryOp {
         left: Box::new(compare(BinaryOperator::GtEq, low)),
