@@ -71,14 +71,7 @@ fn payloads(bytes_max: usize) -> Outcome<Vec<String>> {
 fn rows(first: i64, count: i64, payloads: &[String]) -> Outcome<RecordBatch> {
     let range = first..first + count;
     let time = |row: i64| START_MICROS + row * 20;
-    let payload = |row: i64| {
-        let base = &payloads[row as usize % payloads.len()];
-        format!(
-            "{{\"session.id\":\"{:032x}\",{}",
-            row.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64),
-            &base[1..]
-        )
-    };
+    let payload = |row: i64| vary(&payloads[row as usize % payloads.len()], row);
     let insert_id = |row: i64| format!("{:022x}", row.wrapping_mul(0x2545_F491_4F6C_DD1D));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampMicrosecondArray::from_iter_values(range.clone().map(time)).with_timezone("UTC")),
@@ -100,6 +93,17 @@ fn rows(first: i64, count: i64, payloads: &[String]) -> Outcome<RecordBatch> {
         Arc::new(range.map(|row| i32::try_from(time(row) / DAY_MICROS).ok()).collect::<Date32Array>()),
     ];
     Ok(RecordBatch::try_new(schema(), columns)?)
+}
+
+/// A payload with every digit another one: ids, times and counts differ from entry to entry, words do
+/// not. Real texts repeat less than that, so real files are larger.
+fn vary(payload: &str, row: i64) -> String {
+    let mut state = row as u64;
+    let mut digit = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + ((state >> 33) % 10) as u8)
+    };
+    payload.chars().map(|char| if char.is_ascii_digit() { digit() } else { char }).collect()
 }
 
 /// CPU time of this process so far.

@@ -98,7 +98,7 @@ impl Work {
             .map(|(app_id, version)| Transaction::new_with_last_update(app_id, version, Some(now_ms)))
             .map(Action::Txn);
         let actions: Vec<Action> = txns.chain(adds.into_iter().map(Action::Add)).collect();
-        self.commit("WRITE", json!({ "mode": "Append" }), &actions)
+        self.commit("WRITE", &json!({ "mode": "Append" }), &actions)
     }
 
     fn replace(&mut self, old: &[Arc<DataFile>], new: Vec<Add>) -> Result<(), LakeError> {
@@ -110,7 +110,7 @@ impl Work {
         let now_ms = now_ms();
         let removes = old.iter().map(|file| Action::Remove(file.to_remove(now_ms)));
         let actions: Vec<Action> = removes.chain(new.into_iter().map(Action::Add)).collect();
-        self.commit("OPTIMIZE", json!({ "predicate": "[]" }), &actions)
+        self.commit("OPTIMIZE", &json!({ "predicate": "[]" }), &actions)
     }
 
     /// Writes the entry of the next version. After any error the table is read anew before anything
@@ -118,7 +118,7 @@ impl Work {
     fn commit(
         &mut self,
         operation: &str,
-        parameters: serde_json::Value,
+        parameters: &serde_json::Value,
         actions: &[Action],
     ) -> Result<(), LakeError> {
         let state = self.fresh()?;

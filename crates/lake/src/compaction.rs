@@ -43,7 +43,7 @@ pub(crate) fn plan(table: &TableCore, state: &TableState, config: &CompactionCon
     }
     let mut groups = Vec::new();
     for ((day, _), mut files) in classes {
-        files.sort_by(|left, right| least_key(table, left).cmp(&least_key(table, right)));
+        files.sort_by_key(|file| least_key(table, file));
         let (mut group, mut bytes) = (Vec::new(), 0);
         for file in files {
             bytes += file.size;

@@ -38,7 +38,6 @@ pub(crate) struct TableCore {
 }
 
 impl TableCore {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one thing, put together in one place")]
     pub(crate) fn new(
         label: String,
         table_dir: PathBuf,

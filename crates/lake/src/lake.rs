@@ -169,7 +169,7 @@ fn write_meta(
     meta: &TableMeta,
 ) -> Result<(), LakeError> {
     let path = log::entry_path(table_dir, version);
-    let info = log::commit_info(operation, json!({}), now_ms());
+    let info = log::commit_info(operation, &json!({}), now_ms());
     let mut text = log::encode(&info, &[] as &[Action])
         .map_err(|error| LakeError::io("write", &path)(std::io::Error::other(error)))?
         .to_vec();

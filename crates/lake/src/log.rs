@@ -66,7 +66,7 @@ pub(crate) fn newest_entry(entries: &[Entry]) -> Option<u64> {
 }
 
 /// The `commitInfo` action of a commit.
-pub(crate) fn commit_info(operation: &str, parameters: Value, now_ms: i64) -> Value {
+pub(crate) fn commit_info(operation: &str, parameters: &Value, now_ms: i64) -> Value {
     json!({ "commitInfo": {
         "timestamp": now_ms,
         "operation": operation,

@@ -81,7 +81,7 @@ impl LakeProvider {
 
 /// Shares out files so that each group has about as many bytes to read.
 fn groups(mut files: Vec<PartitionedFile>, groups_max: usize) -> Vec<FileGroup> {
-    files.sort_by(|left, right| right.object_meta.size.cmp(&left.object_meta.size));
+    files.sort_by_key(|file| std::cmp::Reverse(file.object_meta.size));
     let count = groups_max.min(files.len()).max(1);
     let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count];
     for file in files {

@@ -202,7 +202,7 @@ impl LakeTable {
         Ok(found)
     }
 
-    fn sink_error(&self, error: LakeError) -> SinkError {
+    fn sink_error(&self, error: &LakeError) -> SinkError {
         let table = self.core.label.clone();
         let reason = error.to_string();
         match error {
@@ -229,16 +229,16 @@ impl Sink for LakeTable {
     }
 
     fn marks(&self) -> Result<BTreeMap<String, i64>, SinkError> {
-        let state = self.state_on_disk().map_err(|error| self.sink_error(error))?;
+        let state = self.state_on_disk().map_err(|error| self.sink_error(&error))?;
         Ok((*state.marks).clone())
     }
 
     fn offsets(&self, topic: TopicId, start: Offset, end: Offset) -> Result<Vec<Offset>, SinkError> {
-        self.find_offsets(topic, start, end).map_err(|error| self.sink_error(error))
+        self.find_offsets(topic, start, end).map_err(|error| self.sink_error(&error))
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), SinkError> {
-        self.try_commit(commit).map_err(|error| self.sink_error(error))
+        self.try_commit(commit).map_err(|error| self.sink_error(&error))
     }
 }
 

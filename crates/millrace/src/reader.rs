@@ -87,14 +87,14 @@ impl Reader {
     pub fn query<T>(&self, sql: &str, print: impl AsyncFnOnce(QueryResult) -> Result<T>) -> Result<T> {
         let engine = self.engine()?;
         self.runtime.block_on(async {
-            let result = engine.query(sql).await.map_err(with_hint)?;
+            let result = engine.query(sql).await.map_err(|error| with_hint(&error))?;
             print(result).await
         })
     }
 }
 
 /// An SQL error as one line for the terminal.
-fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
+fn with_hint(error: &millrace_sql::SqlError) -> anyhow::Error {
     match &error.hint {
         Some(hint) => anyhow::anyhow!("{} ({hint})", error.message),
         None => anyhow::anyhow!("{}", error.message),
@@ -104,7 +104,7 @@ fn with_hint(error: millrace_sql::SqlError) -> anyhow::Error {
 /// A failure to print a result as one line for the terminal; a closed pipe stays recognisable.
 pub fn format_error(error: FormatError) -> anyhow::Error {
     match error {
-        FormatError::Query(error) => with_hint(error),
+        FormatError::Query(error) => with_hint(&error),
         FormatError::Write(error) => anyhow::Error::new(error).context("cannot write the result"),
     }
 }

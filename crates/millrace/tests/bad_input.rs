@@ -1,5 +1,11 @@
 //! Bad input against the real binary: a clear refusal or a dead letter, never a crash, a halt, or harm
 //! to neighbours.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 #![allow(missing_docs)]
 
 mod common;
@@ -58,7 +64,8 @@ fn bad_requests_get_their_status() {
     };
     let no_integer = with_integer("12x");
     let no_integer = no_integer.as_bytes();
-    let cases: &[(&str, &str, &[(&str, &str)], &[u8], u16)] = &[
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
+    let cases: &[Case<'_>] = &[
         ("not JSON", "/v1/logs", &[JSON], b"{nope", 400),
         ("an array", "/v1/logs", &[JSON], b"[]", 400),
         ("a number", "/v1/logs", &[JSON], b"7", 400),

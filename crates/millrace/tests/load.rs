@@ -1,4 +1,10 @@
 //! `millrace load` on the real binary: the same pipeline as a batch, each line once ever.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 #![allow(missing_docs)]
 
 mod common;

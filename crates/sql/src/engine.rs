@@ -10,8 +10,8 @@ use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, Memory
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use tokio::time::{Instant, timeout_at};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::catalog::Catalog;
 use crate::config::EngineConfig;
 use crate::error::{SqlError, from_datafusion};
-use crate::optimize::share_json_parses;
+use crate::optimize::{optimize, rules};
 use crate::parse::{parse_query, point_out};
 use crate::plan::Planner;
 use crate::result::{Column, Limits, QueryResult};
@@ -121,6 +121,7 @@ impl Inner {
         let state = SessionStateBuilder::new()
             .with_config(self.session.clone())
             .with_runtime_env(Arc::clone(&self.runtime))
+            .with_optimizer_rules(rules())
             .build();
         let options = Arc::clone(state.config().options());
         let now = millrace_model::Micros::now().0;
@@ -128,8 +129,7 @@ impl Inner {
             Planner::new(self.catalog.as_ref(), &self.views, &self.config.default_dataset, &options, now);
         let (plan, shown) = planner.plan(parsed.query).map_err(|error| point_out(error, sql))?;
         // Before the types are read off: only now every expression has its final one.
-        let plan =
-            state.optimize(&plan).and_then(share_json_parses).map_err(|error| from_datafusion(&error))?;
+        let plan = optimize(&plan, &state).map_err(|error| from_datafusion(&error))?;
         let columns = plan
             .schema()
             .fields()
@@ -187,7 +187,7 @@ fn session(config: &EngineConfig) -> SessionConfig {
 /// A plan as a result of one column, a line a row.
 fn explained(text: &str, limits: Limits) -> Result<QueryResult, SqlError> {
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]));
-    let lines = StringArray::from_iter_values(text.lines());
+    let lines = StringArray::from(text.lines().collect::<Vec<_>>());
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(lines)])
         .map_err(|error| SqlError::internal(error.to_string()))?;
     let stream = RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]));

@@ -16,6 +16,12 @@
 //! ```
 //!
 //! and ends at a blank line. A row of only `=VALUE` stands for a result of one column, whatever its name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by panicking"
+)]
 
 mod common;
 

@@ -86,6 +86,7 @@ fn run_one(
         Action::KillBusy(after) => {
             let mut server = launch.start()?;
             let ready = server.wait_ready()?;
+            eprintln!("round {number}: ready after {} ms, {:?}", ready.as_millis(), round.action);
             killed.slowest_start_ms = killed.slowest_start_ms.max(ready.as_millis() as u64);
             wait::pause(after);
             let in_flight = shared.in_flight.load(Relaxed);

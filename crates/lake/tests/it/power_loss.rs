@@ -1,11 +1,15 @@
 //! The lake's promise under power loss, process death, failing syncs and full disks: a commit is whole
 //! or absent, marks and rows agree, and the table always opens.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{all_offsets, eager, open, position, query_number, window};
+use crate::common::{TOPIC, all_offsets, eager, open, position, query_number, window};
 use millrace_disk::sim::SimDisk;
+use millrace_disk::{Disk, DiskFile, Entry, OpenMode};
 use millrace_lake::{Lake, LakeTable};
+use millrace_model::Offset;
 use millrace_pipeline::{Sink as _, SinkError};
 use proptest::prelude::*;
 
@@ -250,4 +254,87 @@ fn a_full_disk_and_a_failing_sync_pass() {
 
 fn position_when_possible(table: &LakeTable) -> u64 {
     (0..10).find_map(|_| table.marks().ok()).unwrap().get("test/position").copied().unwrap() as u64
+}
+
+/// A disk that says yes to some syncs and does nothing.
+#[derive(Clone)]
+struct Forgetful {
+    disk: SimDisk,
+    files: bool,
+    directories: bool,
+}
+
+struct ForgetfulFile(Arc<dyn DiskFile>);
+
+impl DiskFile for ForgetfulFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
+    }
+    fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, position)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Disk for Forgetful {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(path, mode)?;
+        Ok(if self.files { Arc::new(ForgetfulFile(file)) } else { file })
+    }
+    fn entry(&self, path: &Path) -> io::Result<Option<Entry>> {
+        self.disk.entry(path)
+    }
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.read_dir(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.hard_link(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if self.directories { Ok(()) } else { self.disk.sync_dir(path) }
+    }
+}
+
+/// Scenario: the same commits on disks that leave out the syncs of files, of directories, or none.
+/// Guarantees: these tests can fail: without either kind of sync, acknowledged rows are lost or damaged
+/// at some power loss; with both, never.
+#[test]
+fn leaving_out_a_sync_would_be_noticed() {
+    let losses = |files: bool, directories: bool| {
+        let lost = |seed: u64| {
+            let disk = SimDisk::new(seed);
+            let forgetful = Forgetful { disk: disk.process(), files, directories };
+            let (lake, table) = open(eager(Arc::new(forgetful)));
+            table.commit(&window(0..5, |_| Some(1))).unwrap();
+            table.commit(&window(5..9, |offset| Some((offset % 2) as i32))).unwrap();
+            disk.crash();
+            drop((lake, table));
+            let lake = Lake::open(eager(Arc::new(disk.process()))).unwrap();
+            let Ok(table) = lake.table_of("telemetry", "events", crate::common::schema()) else {
+                return true;
+            };
+            !table.offsets(TOPIC, Offset::ZERO, Offset(9)).is_ok_and(|found| found.len() == 9)
+        };
+        (0..12).filter(|seed| lost(*seed)).count()
+    };
+    assert_eq!(losses(false, false), 0);
+    assert!(losses(true, false) > 0, "syncs of files");
+    assert!(losses(false, true) > 0, "syncs of directories");
 }

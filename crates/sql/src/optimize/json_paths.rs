@@ -1,8 +1,8 @@
 //! Parses JSON text once per row however many paths are asked.
 //!
 //! Where one node asks for several paths of one column, a projection below it finds them all in one
-//! pass, as one struct, and the node takes the fields. It runs after DataFusion's optimizer, which would
-//! push the fields' uses through the projection again and so undo it.
+//! pass, as one struct, and the node takes the fields. It runs after DataFusion's rules, which would push
+//! the fields' uses through the projection again and so undo it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::functions::json::{MULTI, literal_path, many_name};
 ///
 /// # Errors
 /// Only when the plan cannot be rebuilt, which is a mistake of ours.
-pub(crate) fn share_json_parses(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(super) fn share_json_parses(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(share_in_node).map(|shared| shared.data)
 }
 

@@ -1,5 +1,31 @@
-//! Our own last step of optimisation.
+//! The optimizer: DataFusion's, with our own step between its rules and its search for common
+//! subexpressions.
 
 mod json_paths;
 
-pub(crate) use json_paths::share_json_parses;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+
+type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+
+/// DataFusion's rules but for the search for common subexpressions. That one would spread the paths of one
+/// JSON column over several projections, before they could be found in one pass.
+pub(crate) fn rules() -> Rules {
+    let common = CommonSubexprEliminate::new();
+    Optimizer::new().rules.into_iter().filter(|rule| rule.name() != common.name()).collect()
+}
+
+/// Optimises a plan for a session that was made with [`rules`].
+///
+/// # Errors
+/// Types that do not fit, found only now, and mistakes of ours.
+pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = json_paths::share_json_parses(state.optimize(plan)?)?;
+    let last: Rules = vec![Arc::new(CommonSubexprEliminate::new())];
+    Optimizer::with_rules(last).optimize(plan, state, |_, _| {})
+}
