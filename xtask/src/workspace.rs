@@ -6,10 +6,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
 
-/// The workspace's top folder.
+/// The workspace's top folder: the nearest above the current one that holds a `Cargo.lock`. Not the
+/// folder that this program was built in: clones share a target folder, and that one may be gone.
 pub fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = std::env::current_dir().unwrap_or_default();
+    here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here).to_owned()
 }
 
 /// The recorded Gemini CLI telemetry.

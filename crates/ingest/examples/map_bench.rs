@@ -62,7 +62,7 @@ fn report(name: &str, bodies: &[Vec<u8>], records: usize, run: &dyn Fn(&[u8])) {
 }
 
 fn recorded(folder: &str, part: &str) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gemini-cli").join(folder);
+    let root = Path::new("testdata/gemini-cli").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.to_str().unwrap().contains(part));
     files.sort();

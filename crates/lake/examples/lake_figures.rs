@@ -54,7 +54,7 @@ fn schema() -> SchemaRef {
 
 /// Recorded payloads of at most `bytes_max` each, made different by an id as real ones are.
 fn payloads(bytes_max: usize) -> Outcome<Vec<String>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/gemini-cli/cloud_logging_entries.jsonl");
+    let path = "testdata/gemini-cli/cloud_logging_entries.jsonl";
     let mut text = String::new();
     std::fs::File::open(path)?.read_to_string(&mut text)?;
     let mut found = Vec::new();

@@ -12,6 +12,10 @@ use crate::suggest::nearest;
 /// How deep a query may nest; BigQuery stops within the hundreds too.
 const NESTING_MAX: usize = 200;
 
+/// How deep the parser may recurse: a level of nesting takes it several calls. Out of reach of what
+/// [`check_size`] lets through, because the parser takes its own limit for a syntax error now and then.
+const PARSER_DEPTH_MAX: usize = 10 * NESTING_MAX;
+
 /// Most operators in one query: each may deepen the tree by one, and trees are taken apart by
 /// recursion. Lists of values do not count.
 const OPERATORS_MAX: usize = 20_000;
@@ -79,7 +83,7 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
         .with_options(options)
-        .with_recursion_limit(NESTING_MAX)
+        .with_recursion_limit(PARSER_DEPTH_MAX)
         .with_tokens_with_locations(tokens)
         .parse_statements()
         .map_err(|error| match error {
@@ -103,18 +107,31 @@ pub(crate) fn too_deep() -> SqlError {
 
 /// Counts what can deepen a tree, before a tree is made: a deep one cannot even be dropped safely.
 fn check_size(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    let mut parentheses: usize = 0;
+    let mut nesting: usize = 0;
+    let mut prefixes: usize = 0;
     let mut operators: usize = 0;
     for token in tokens {
         match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                parentheses += 1;
-                if parentheses > NESTING_MAX {
-                    return Err(too_deep());
-                }
-            }
-            Token::RParen | Token::RBracket | Token::RBrace => parentheses = parentheses.saturating_sub(1),
-            Token::Whitespace(_)
+            Token::Whitespace(_) => continue,
+            token if is_prefix(token) => prefixes += 1,
+            _ => prefixes = 0,
+        }
+        match &token.token {
+            token if opens(token) => nesting += 1,
+            token if closes(token) => nesting = nesting.saturating_sub(1),
+            _ => {}
+        }
+        if nesting + prefixes > NESTING_MAX {
+            return Err(too_deep());
+        }
+        match &token.token {
+            Token::LParen
+            | Token::LBracket
+            | Token::LBrace
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace
+            | Token::Whitespace(_)
             | Token::Comma
             | Token::Period
             | Token::SemiColon
@@ -134,6 +151,23 @@ fn check_size(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         .hint("put long lists into IN (...) or UNNEST([...])"));
     }
     Ok(())
+}
+
+fn opens(token: &Token) -> bool {
+    matches!(token, Token::LParen | Token::LBracket | Token::LBrace) || is_keyword(token, Keyword::CASE)
+}
+
+fn closes(token: &Token) -> bool {
+    matches!(token, Token::RParen | Token::RBracket | Token::RBrace) || is_keyword(token, Keyword::END)
+}
+
+/// Whether a token may stand before its operand, so that a run of them nests as deeply as it is long.
+fn is_prefix(token: &Token) -> bool {
+    matches!(token, Token::Plus | Token::Minus | Token::Tilde) || is_keyword(token, Keyword::NOT)
+}
+
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
 
 fn deepens(keyword: Keyword) -> bool {

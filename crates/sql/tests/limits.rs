@@ -50,7 +50,7 @@ async fn nesting_and_size_end_in_an_error_or_a_result() {
         Code::ResourcesExceeded
     );
     assert_eq!(
-        code(&engine, &format!("SELECT * FROM {}visits{}", "(SELECT * FROM ".repeat(150), ")".repeat(150)))
+        code(&engine, &format!("SELECT * FROM {}visits{}", "(SELECT * FROM ".repeat(250), ")".repeat(250)))
             .await,
         Code::ResourcesExceeded
     );
@@ -61,6 +61,8 @@ async fn nesting_and_size_end_in_an_error_or_a_result() {
     // Deep enough for any person, and flat chains of any length that fits.
     assert_eq!(lines(&engine, &wrap("(", "1", ")", 60)).await.unwrap(), ["x INT64", "1"]);
     assert_eq!(lines(&engine, &wrap("ABS(", "1", ")", 60)).await.unwrap()[1], "1");
+    assert_eq!(lines(&engine, &wrap("NOT ", "TRUE", "", 190)).await.unwrap()[1], "true");
+    assert_eq!(lines(&engine, &wrap("CASE WHEN TRUE THEN ", "1", " END", 60)).await.unwrap()[1], "1");
     assert_eq!(lines(&engine, &wrap("", "TRUE", " AND TRUE", 15_000)).await.unwrap()[1], "true");
     assert_eq!(lines(&engine, &wrap("", "'a'", " || 'b'", 2_000)).await.unwrap()[1].len(), 2_001);
 }

@@ -17,7 +17,7 @@ const SCALARS: [&str; 7] =
 const OBJECTS: [&str; 5] = ["resource", "labels", "operation", "httpRequest", "jsonPayload"];
 
 fn example(name: &str) -> Udf {
-    let path = format!("{}/../../examples/gemini/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("../../examples/gemini/{name}");
     let script = Script { name: name.to_owned(), source: std::fs::read_to_string(path).unwrap() };
     Udf::load(UdfConfig::new(vec![script], "transform")).unwrap()
 }
@@ -103,7 +103,7 @@ fn a_message_of_twelve_megabytes_passes() {
 
 #[test]
 fn the_table_has_a_column_for_every_field_that_the_script_makes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/gemini/gemini_raw_logs.schema.json");
+    let path = "../../examples/gemini/gemini_raw_logs.schema.json";
     let schema: Vec<BTreeMap<String, String>> =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let columns: Vec<&str> = schema.iter().map(|column| column["name"].as_str()).collect();

@@ -74,7 +74,7 @@ pub async fn serve(ingest: &Arc<Ingest>) -> (SocketAddr, SocketAddr) {
 }
 
 pub fn recorded(folder: &str, part: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gemini-cli").join(folder);
+    let root = Path::new("../../testdata/gemini-cli").join(folder);
     let mut files: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.file_name().unwrap().to_str().unwrap().contains(part));
     files.sort();

@@ -1,7 +1,7 @@
 //! Files of released format versions, kept for ever.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::support::{append, put, read_all};
 const WRITTEN: i64 = 1_767_232_824_000_000;
 
 fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+    PathBuf::from("tests/fixtures/v1")
 }
 
 /// A message of the fixture, by its number.

@@ -97,6 +97,13 @@ fn label(name: &str) -> String {
     match name.split_once('#') {
         Some(("", "at")) => "[]".to_owned(),
         Some(("", "field")) => ".".to_owned(),
+        Some(("", "add")) => "operator +".to_owned(),
+        Some(("", "subtract")) => "operator -".to_owned(),
+        Some(("", "multiply")) => "operator *".to_owned(),
+        Some(("", "divide")) => "operator /".to_owned(),
+        Some(("", "bit_not")) => "operator ~".to_owned(),
+        Some(("", "plus_interval")) => "operator + of an INTERVAL".to_owned(),
+        Some(("", "minus_interval")) => "operator - of an INTERVAL".to_owned(),
         Some(("", other)) => other.to_uppercase(),
         Some((cast, target)) => format!("{} to {}", cast.to_uppercase(), target.to_uppercase()),
         None => name.to_uppercase(),

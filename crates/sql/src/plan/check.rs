@@ -1,12 +1,16 @@
 //! What DataFusion converts by itself and GoogleSQL refuses: values of different kinds in IN, CASE,
-//! COALESCE and UNION.
+//! COALESCE and UNION; and JSON where DataFusion would take it for a string.
+
+use std::cell::Cell;
+use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::InList;
+use datafusion::common::{DFSchema, DFSchemaRef, Result};
+use datafusion::logical_expr::expr::{InList, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Case, Expr, LogicalPlan, Operator};
 
-use super::operators::{comparable, kind_of};
+use super::operators::{comparable, function, kind_of};
 use crate::error::{SqlError, from_datafusion};
 use crate::functions::scalar::no_signature;
 use crate::types::Kind;
@@ -16,23 +20,42 @@ use crate::types::Kind;
 /// # Errors
 /// The first thing that GoogleSQL would refuse.
 pub(super) fn check(plan: LogicalPlan) -> std::result::Result<LogicalPlan, SqlError> {
-    plan.transform_up_with_subqueries(check_node)
+    let types_changed = Cell::new(false);
+    plan.transform_up_with_subqueries(|node| check_node(node, &types_changed))
         .map(|checked| checked.data)
         .map_err(|error| from_datafusion(&error))
 }
 
-fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn check_node(plan: LogicalPlan, types_changed: &Cell<bool>) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Union(union) = &plan {
         check_union(&union.inputs)?;
     }
-    let mut schema = DFSchema::empty();
-    for input in plan.inputs() {
-        schema.merge(input.schema());
+    let schema = input_schema(&plan);
+    let names = NamePreserver::new(&plan);
+    let checked = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let checked = expr.transform_up(|expr| check_expr(expr, &schema, types_changed))?;
+        Ok(checked.update_data(|expr| name.restore(expr)))
+    })?;
+    // Marking a value as JSON changes the fields of its node and of all nodes above.
+    match types_changed.get() {
+        true => Ok(Transformed::yes(checked.data.recompute_schema()?)),
+        false => Ok(checked),
     }
-    plan.map_expressions(|expr| expr.transform_up(|expr| check_expr(expr, &schema)))
 }
 
-fn check_union(inputs: &[std::sync::Arc<LogicalPlan>]) -> Result<()> {
+fn input_schema(plan: &LogicalPlan) -> DFSchemaRef {
+    match plan.inputs().as_slice() {
+        [input] => Arc::clone(input.schema()),
+        inputs => {
+            let mut schema = DFSchema::empty();
+            inputs.iter().for_each(|input| schema.merge(input.schema()));
+            Arc::new(schema)
+        }
+    }
+}
+
+fn check_union(inputs: &[Arc<LogicalPlan>]) -> Result<()> {
     let Some((first, others)) = inputs.split_first() else { return Ok(()) };
     for other in others {
         for (index, (left, right)) in first.schema().fields().iter().zip(other.schema().fields()).enumerate()
@@ -52,21 +75,33 @@ fn check_union(inputs: &[std::sync::Arc<LogicalPlan>]) -> Result<()> {
     Ok(())
 }
 
-fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn check_expr(expr: Expr, schema: &DFSchema, types_changed: &Cell<bool>) -> Result<Transformed<Expr>> {
     match expr {
+        Expr::AggregateFunction(call) => {
+            check_json_argument(call.func.name(), &call.params.args, schema)?;
+            Ok(Transformed::no(Expr::AggregateFunction(call)))
+        }
+        Expr::WindowFunction(call) => {
+            check_json_argument(call.fun.name(), &call.params.args, schema)?;
+            Ok(Transformed::no(Expr::WindowFunction(call)))
+        }
+        Expr::InSubquery(query) => {
+            check_in_subquery(&query, schema)?;
+            Ok(Transformed::no(Expr::InSubquery(query)))
+        }
         Expr::InList(InList { expr, list, negated }) => in_list(*expr, list, negated, schema),
         Expr::Case(case) => {
-            check_case(&case, schema)?;
-            Ok(Transformed::no(Expr::Case(case)))
+            let json = check_case(&case, schema)?;
+            as_json(Expr::Case(case), json, types_changed)
         }
         Expr::ScalarFunction(call) if matches!(call.name(), "coalesce" | "nullif") => {
             let kinds = kinds(call.args.iter(), schema)?;
-            match alike(&kinds) {
-                true => Ok(Transformed::no(Expr::ScalarFunction(call))),
-                false => Err(no_signature(&call.name().to_uppercase(), &kinds, None)
+            if !alike(&kinds) {
+                return Err(no_signature(&call.name().to_uppercase(), &kinds, None)
                     .hint("cast the arguments to one type")
-                    .into()),
+                    .into());
             }
+            as_json(Expr::ScalarFunction(call), kinds.contains(&Kind::Json), types_changed)
         }
         Expr::Like(like) => {
             let kinds = [kind_of(&like.expr, schema)?, kind_of(&like.pattern, schema)?];
@@ -88,6 +123,35 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
+/// Marks the value of an expression of DataFusion's as the JSON that it is.
+fn as_json(expr: Expr, json: bool, types_changed: &Cell<bool>) -> Result<Transformed<Expr>> {
+    if !json {
+        return Ok(Transformed::no(expr));
+    }
+    types_changed.set(true);
+    Ok(Transformed::yes(function("#json", vec![expr])?))
+}
+
+/// DataFusion's aggregates and window functions would hand JSON on as a string; only counting is safe.
+fn check_json_argument(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    let name = name.to_uppercase();
+    if name != "COUNT" && kinds(args.iter(), schema)?.contains(&Kind::Json) {
+        return Err(SqlError::unsupported(format!("{name} of JSON is not supported"))
+            .hint(format!("take a value out with JSON_VALUE, or write {name}(TO_JSON_STRING(...))"))
+            .into());
+    }
+    Ok(())
+}
+
+fn check_in_subquery(query: &InSubquery, schema: &DFSchema) -> Result<()> {
+    let Some(found) = query.subquery.subquery.schema().fields().first() else { return Ok(()) };
+    let kinds = [kind_of(&query.expr, schema)?, Kind::of(found)];
+    match alike(&kinds) && !kinds.contains(&Kind::Json) {
+        true => Ok(()),
+        false => Err(no_signature("operator IN", &kinds, None).hint("cast one of them").into()),
+    }
+}
+
 fn in_list(expr: Expr, list: Vec<Expr>, negated: bool, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let kind = kind_of(&expr, schema)?;
     let list = list
@@ -100,7 +164,8 @@ fn in_list(expr: Expr, list: Vec<Expr>, negated: bool, schema: &DFSchema) -> Res
     Ok(Transformed::yes(Expr::InList(InList::new(Box::new(expr), list, negated))))
 }
 
-fn check_case(case: &Case, schema: &DFSchema) -> Result<()> {
+/// Whether the results are JSON.
+fn check_case(case: &Case, schema: &DFSchema) -> Result<bool> {
     let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref());
     let results = kinds(results, schema)?;
     if !alike(&results) {
@@ -119,7 +184,7 @@ fn check_case(case: &Case, schema: &DFSchema) -> Result<()> {
             );
         }
     }
-    Ok(())
+    Ok(results.contains(&Kind::Json))
 }
 
 fn kinds<'a>(exprs: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Result<Vec<Kind>> {

@@ -65,7 +65,8 @@ impl ExprPlanner for Operators {
     }
 }
 
-fn function(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
+/// A call of one of our functions.
+pub(super) fn function(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
     match functions::scalar(name) {
         Some(function) => Ok(function.call(arguments)),
         None => Err(SqlError::internal(format!("function {name} is missing")).into()),

@@ -130,8 +130,15 @@ fn refuse_clauses(function: &Function, name: &str) -> Result<(), SqlError> {
             _ => Ok(()),
         };
     };
+    let aggregates = matches!(known(canonical(name)), Some(Known::Aggregate | Known::Window));
+    if list.duplicate_treatment.is_some() && !aggregates {
+        return Err(SqlError::unsupported(format!("DISTINCT in {} is not supported", name.to_uppercase())));
+    }
     for clause in &list.clauses {
         match clause {
+            _ if !aggregates => {
+                return Err(SqlError::invalid(format!("{} takes no {clause}", name.to_uppercase())));
+            }
             FunctionArgumentClause::IgnoreOrRespectNulls(_) | FunctionArgumentClause::OrderBy(_) => {}
             other => {
                 return Err(SqlError::unsupported(format!(

@@ -2,7 +2,7 @@
 //! program's own ingest, UDF and row code.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -42,7 +42,7 @@ impl Entry {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/gemini-cli")
+    PathBuf::from("../../testdata/gemini-cli")
 }
 
 /// All recorded log records: what the Cloud Logging exporter wrote, and the OTLP/HTTP bodies.

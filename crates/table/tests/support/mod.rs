@@ -38,7 +38,7 @@ pub fn gemini_spec() -> Arc<TableSpec> {
 
 /// The log entries that the CLI's own Cloud Logging exporter wrote.
 pub fn recorded_entries() -> Vec<Map<String, Value>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/gemini-cli/cloud_logging_entries.jsonl");
+    let path = "../../testdata/gemini-cli/cloud_logging_entries.jsonl";
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

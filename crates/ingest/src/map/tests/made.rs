@@ -167,7 +167,7 @@ fn bad_utf8_is_replaced_and_counted() {
 }
 
 fn recorded_body(name: &str) -> Vec<u8> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/gemini-cli/");
+    let root = "../../testdata/gemini-cli/";
     std::fs::read(std::path::Path::new(root).join(name)).unwrap()
 }
 

@@ -21,7 +21,7 @@ use crate::json::otlp_to_wire;
 use crate::wire::schema::{LOGS_REQUEST, METRICS_REQUEST};
 
 fn recorded(folder: &str, part: &str) -> Vec<PathBuf> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/gemini-cli/");
+    let root = "../../testdata/gemini-cli/";
     let mut files: Vec<_> = std::fs::read_dir(Path::new(root).join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -213,7 +213,7 @@ fn any(value: &Value) -> Option<AnyValue> {
 
 #[test]
 fn entries_have_the_shape_of_the_clients_own_exporter() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/gemini-cli/cloud_logging_entries.jsonl");
+    let root = "../../testdata/gemini-cli/cloud_logging_entries.jsonl";
     let shape = |entry: &Value| {
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         // Traces are put in by their client library at random, the server adds the receive time, user

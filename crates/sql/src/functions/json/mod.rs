@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ReturnFieldArgs;
@@ -55,6 +56,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition { name: "lax_string", forms: &[form(&[&[Kind::Json]], Kind::String)], eval: lax::string },
     Definition { name: "json_field", forms: &[form(&[&[Kind::Json], TEXT], Kind::Json)], eval: field },
     Definition { name: "json_item", forms: &[form(&[&[Kind::Json], INT], Kind::Json)], eval: item },
+    Definition { name: "#json", forms: &[form(&[DOCUMENT], Kind::Json)], eval: marked },
     Definition {
         name: MULTI,
         forms: &[Form {
@@ -184,6 +186,11 @@ fn parse(call: &Call<'_>) -> Result<ArrayRef> {
         }
         _ => Ok(None),
     })
+}
+
+/// A value that is JSON, told so.
+fn marked(call: &Call<'_>) -> Result<ArrayRef> {
+    Ok(cast(&call.array(0)?, &DataType::Utf8)?)
 }
 
 fn to_json_string(call: &Call<'_>) -> Result<ArrayRef> {
