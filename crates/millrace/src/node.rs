@@ -59,6 +59,7 @@ impl Node {
         for plan in plans {
             pipelines.push(start_pipeline(config, &log, &lake, &mut tables, plan)?);
         }
+        release_forgotten_holds(&log, &pipelines);
         Ok(Self { log, lake, tables: Arc::new(tables), pipelines, started })
     }
 
@@ -72,11 +73,15 @@ impl Node {
         &self.tables
     }
 
-    /// Removes what retention says, and counts what it could not.
+    /// Removes what retention says, and counts the topics where it could not.
     pub fn maintain(&self) {
-        if let Err(error) = self.log.maintain(Micros::now()) {
-            tracing::error!(%error, "retention failed");
-            metrics::counter!("millrace_retention_errors_total").increment(1);
+        let failures = match self.log.maintain(Micros::now()) {
+            Ok(done) => done.failures,
+            Err(error) => vec![("all".to_owned(), error.to_string())],
+        };
+        for (topic, error) in failures {
+            tracing::error!(%topic, %error, "retention failed");
+            metrics::counter!("millrace_retention_errors_total", "topic" => topic).increment(1);
         }
     }
 
@@ -139,6 +144,30 @@ fn start_pipeline(
             error.to_string()
         });
     Ok(Running { name, topic: plan.topic, table, pipeline })
+}
+
+/// A pipeline holds its topic back across restarts; one that is not configured any more would do so for
+/// ever, until the topic is full and producers are refused.
+fn release_forgotten_holds(log: &Log, pipelines: &[Running]) {
+    for topic in log.topics() {
+        for (holder, folded) in topic.holds() {
+            let configured =
+                pipelines.iter().any(|pipeline| pipeline.name == holder && pipeline.topic == topic.name());
+            if configured {
+                continue;
+            }
+            match topic.release_hold(&holder) {
+                Ok(()) => tracing::warn!(
+                    topic = topic.name(), pipeline = %holder, folded = folded.0,
+                    "pipeline is no longer configured: its topic does not wait for it any more"
+                ),
+                Err(error) => tracing::error!(
+                    topic = topic.name(), pipeline = %holder, %error,
+                    "a pipeline that is no longer configured still holds its topic back"
+                ),
+            }
+        }
+    }
 }
 
 impl Facts for Node {

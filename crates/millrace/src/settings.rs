@@ -33,6 +33,7 @@ pub fn topic(config: &Config, name: &str) -> TopicConfig {
         bytes_max: own.and_then(|topic| topic.bytes_max).unwrap_or(config.log.topic_bytes_max),
         retention_age: Duration::from_secs(retention_hours.saturating_mul(SECONDS_PER_HOUR)),
         folded_retention: Duration::from_secs(config.log.folded_retention_minutes.saturating_mul(60)),
+        folded_bytes_max: config.log.folded_bytes_max,
         dedup_age: Duration::from_secs(config.log.dedup_window_seconds),
         dedup_entries_max: config.log.dedup_entries_max,
         ..TopicConfig::default()

@@ -114,8 +114,7 @@ fn lines(count: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_loaded_once_whatever_it_is_called() {
     let world = World::new(vec![Route { name: "all".into(), topic: names::TOPIC_LOGS.into(), filter: None }]);
-    let recorded =
-        "../../testdata/gemini-cli/cloud_logging_entries.jsonl";
+    let recorded = "../../testdata/gemini-cli/cloud_logging_entries.jsonl";
     let loader = world.loader();
     let report = loader.load(Path::new(recorded), None, |_| {}).await.unwrap();
     assert_eq!((report.records, report.added, report.already_loaded), (181, 181, 0));

@@ -128,12 +128,15 @@ pub struct Log {
     pub dedup_window_seconds: u64,
     /// How many entries are remembered for that.
     pub dedup_entries_max: usize,
-    /// Bytes that a topic may hold on disk before producers are refused.
+    /// Bytes that a topic may hold for its pipelines before producers are refused. A topic that no
+    /// pipeline reads forgets its oldest messages instead.
     pub topic_bytes_max: u64,
     /// Age at which messages are removed, folded or not, in hours.
     pub retention_hours: u64,
     /// How long folded messages are kept at least, in minutes.
     pub folded_retention_minutes: u64,
+    /// Bytes of folded messages that a topic keeps for that at most, on top of `topic_bytes_max`.
+    pub folded_bytes_max: u64,
 }
 
 impl Default for Log {
@@ -145,6 +148,7 @@ impl Default for Log {
             topic_bytes_max: 10 << 30,
             retention_hours: 7 * 24,
             folded_retention_minutes: 60,
+            folded_bytes_max: 10 << 30,
         }
     }
 }
