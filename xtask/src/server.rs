@@ -95,6 +95,12 @@ impl Launch {
         Ok(Server { started: Instant::now(), child: self.spawn(&["run"])?, api: self.api() })
     }
 
+    /// Whether the server of this process id came so far that it has opened everything.
+    pub fn announced(&self, pid: u32) -> bool {
+        let text = std::fs::read(self.data_dir.join("state/server.json")).unwrap_or_default();
+        serde_json::from_slice::<Value>(&text).is_ok_and(|address| address["pid"] == pid)
+    }
+
     /// Starts `millrace run` and waits until it is ready.
     pub fn start_ready(&self) -> Result<Server> {
         let mut server = self.start()?;

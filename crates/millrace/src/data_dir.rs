@@ -76,7 +76,18 @@ impl DataDir {
         };
         let mut file =
             make().with_context(|| format!("cannot make the data directory {}", self.root.display()))?;
-        match file.try_lock() {
+        let mut attempts = 0;
+        let taken = loop {
+            match file.try_lock() {
+                // Who asks whether a server runs holds the lock for a moment.
+                Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS_MAX => {
+                    attempts += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                other => break other,
+            }
+        };
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::bodies::{self, BATCH_RECORDS, Body};
+use super::bodies::{self, Body};
 use super::generator;
 use super::report::{Figure, Floor};
 use crate::children;
@@ -16,7 +16,7 @@ const FOLD_LIMIT: Duration = Duration::from_secs(600);
 
 /// ~1 kB records over OTLP/gRPC.
 pub fn kilobyte_records(launch: &Launch, records: u64) -> Result<Vec<Figure>> {
-    measure("e2e", launch, &[bodies::synthetic(BATCH_RECORDS)?], records, Some(Floor::AtLeast(30_000.0)))
+    measure("e2e", launch, &bodies::synthetic_load()?, records, Some(Floor::AtLeast(30_000.0)))
 }
 
 /// The recorded sessions over OTLP/gRPC, again and again with new times.

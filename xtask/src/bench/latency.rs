@@ -74,7 +74,11 @@ struct Load {
 fn send_at_rate(url: &str, rate: u64, time: Duration, acked: &Sender<Ack>) -> Result<Load> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let per_tick = rate / TICKS_PER_SECOND;
-    let mut body = bodies::synthetic(usize::try_from(per_tick)?)?;
+    let records_per_tick = usize::try_from(per_tick)?;
+    let mut bodies = (0..TICKS_PER_SECOND)
+        .map(|seed| bodies::synthetic(records_per_tick, seed))
+        .collect::<Result<Vec<_>>>()?;
+    let bodies_count = bodies.len();
     let mut nanos = first_nanos()?;
     runtime.block_on(async {
         let client = RawLogsClient::new(url, false)?;
@@ -85,6 +89,7 @@ fn send_at_rate(url: &str, rate: u64, time: Duration, acked: &Sender<Ack>) -> Re
         let mut records = 0;
         for tick in 0..time.as_secs() * TICKS_PER_SECOND {
             timetable.tick().await;
+            let body = &mut bodies[tick as usize % bodies_count];
             body.stamps.stamp(&mut body.bytes, nanos);
             nanos += per_tick;
             records += per_tick;

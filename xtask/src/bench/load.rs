@@ -6,8 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
+use super::bodies::answer;
 use super::end_to_end;
 use super::report::Figure;
 use crate::children;
@@ -63,15 +66,16 @@ fn load(launch: &Launch, file: &str) -> Result<Loaded> {
 /// Writes distinct entries shaped as Cloud Logging exports them; gives the file's size.
 fn write_entries(path: &Path, entries: u64) -> Result<u64> {
     let mut file = BufWriter::new(File::create(path)?);
+    let mut random = StdRng::seed_from_u64(1);
     for number in 0..entries {
-        serde_json::to_writer(&mut file, &entry(number))?;
+        serde_json::to_writer(&mut file, &entry(&mut random, number))?;
         file.write_all(b"\n")?;
     }
     file.flush()?;
     Ok(path.metadata()?.len())
 }
 
-fn entry(number: u64) -> serde_json::Value {
+fn entry(random: &mut StdRng, number: u64) -> serde_json::Value {
     json!({
         "insertId": format!("bench-{number:012}"),
         "logName": "projects/local/logs/gemini_cli",
@@ -84,13 +88,13 @@ fn entry(number: u64) -> serde_json::Value {
             "installation.id": "96622f8e-3b0c-4c15-a8eb-b702460317ab",
             "user.email": "dev@example.com",
             "model": "gemini-2.5-pro",
-            "duration_ms": 340,
+            "duration_ms": random.random_range(200..9_000),
             "status_code": 200,
-            "input_token_count": 12_345,
-            "output_token_count": 678,
+            "input_token_count": random.random_range(2_000..90_000),
+            "output_token_count": random.random_range(10..4_000),
             "total_token_count": 13_023,
             "prompt_id": format!("prompt-{number}"),
-            "response_text": "The cart total is computed twice; see cart.ts. ".repeat(9),
+            "response_text": answer(random, 423),
             "message": "API response from gemini-2.5-pro. Status: 200. Duration: 340ms.",
         },
     })
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn an_entry_weighs_a_kilobyte() {
-        let weight = serde_json::to_vec(&entry(123_456)).unwrap().len();
+        let weight = serde_json::to_vec(&entry(&mut StdRng::seed_from_u64(1), 123_456)).unwrap().len();
         assert!((950..=1_100).contains(&weight), "{weight}");
     }
 }

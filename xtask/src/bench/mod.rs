@@ -96,8 +96,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
 
 /// Sends ~1 kB records as fast as the server takes them; gives how many.
 pub fn send_kilobyte_records(launch: &Launch, records: u64) -> Result<u64> {
-    let bodies = [bodies::synthetic(bodies::BATCH_RECORDS)?];
-    Ok(generator::send(&launch.grpc_url(), &bodies, records)?.records)
+    Ok(generator::send(&launch.grpc_url(), &bodies::synthetic_load()?, records)?.records)
 }
 
 fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result<Vec<Figure>> {

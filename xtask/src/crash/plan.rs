@@ -9,6 +9,8 @@ use rand::{Rng as _, SeedableRng as _};
 /// A start is over in a tenth of a second, so a round that kills starts does it several times, and mostly
 /// early.
 pub const STARTS_PER_ROUND: usize = 4;
+/// The same of a load, which is over in some tenths of a second.
+pub const LOADS_PER_ROUND: usize = 4;
 
 /// How a round ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +19,9 @@ pub enum Action {
     KillBusy(Duration),
     /// Starts that are killed so long after the process was made, ready or not.
     KillStarting([Duration; STARTS_PER_ROUND]),
-    /// The server is down; kill -9 of `millrace load` so long after its start, perhaps once more, then a
-    /// load that may finish.
-    KillLoading(Duration, Option<Duration>),
+    /// The server is down; `millrace load` of one file is killed over and over so long after its start,
+    /// then it may finish.
+    KillLoading([Duration; LOADS_PER_ROUND]),
     /// `millrace load` hands its file to the running server, which is killed so long after that; then the
     /// file is loaded again.
     KillServerLoading(Duration),
@@ -57,12 +59,8 @@ fn action(random: &mut StdRng, index: usize) -> Action {
     match index % 10 {
         0..6 => Action::KillBusy(millis(50..1_800)),
         6 | 7 => Action::KillStarting([millis(0..20), millis(10..60), millis(30..150), millis(0..400)]),
-        8 if index % 20 > 10 => Action::KillServerLoading(millis(20..500)),
-        8 => {
-            let first = millis(20..700);
-            let second = millis(20..700);
-            Action::KillLoading(first, (second.as_millis() % 2 == 0).then_some(second))
-        }
+        8 if index % 20 > 10 => Action::KillServerLoading(millis(10..300)),
+        8 => Action::KillLoading([millis(5..60), millis(30..150), millis(50..250), millis(100..500)]),
         _ => Action::Stop(millis(100..1_000)),
     }
 }

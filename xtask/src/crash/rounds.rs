@@ -16,7 +16,9 @@ use crate::server::Launch;
 use crate::wait;
 
 /// Records in one file to load.
-const LOAD_RECORDS: u64 = 1_500;
+const LOAD_RECORDS: u64 = 4_000;
+/// How long producers may pause before a kill that is to hit a request.
+const BUSY_LIMIT: Duration = Duration::from_secs(1);
 /// How long a load may take that is left to finish.
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 
@@ -89,28 +91,31 @@ fn run_one(
             eprintln!("round {number}: ready after {} ms, {:?}", ready.as_millis(), round.action);
             killed.slowest_start_ms = killed.slowest_start_ms.max(ready.as_millis() as u64);
             wait::pause(after);
-            let in_flight = shared.in_flight.load(Relaxed);
+            let busy = wait::until(BUSY_LIMIT, Duration::from_micros(100), || {
+                (shared.in_flight.load(Relaxed) > 0).then_some(())
+            });
             if !server.kill()? {
                 bail!("the server ended by itself");
             }
             killed.while_serving += 1;
-            killed.while_busy += u64::from(in_flight > 0);
+            killed.while_busy += u64::from(busy.is_some());
         }
         Action::KillStarting(times) => {
             for after in times {
                 let mut server = launch.start()?;
                 wait::pause(after);
-                let was_ready = server.api().ready();
                 if !server.kill()? {
                     bail!("the server ended by itself");
                 }
-                killed.while_starting += u64::from(!was_ready);
-                killed.while_serving += u64::from(was_ready);
+                // Asked afterwards: a request would have waited until it was ready.
+                let was_open = launch.announced(server.pid());
+                killed.while_starting += u64::from(!was_open);
+                killed.while_serving += u64::from(was_open);
             }
         }
-        Action::KillLoading(first, second) => {
+        Action::KillLoading(times) => {
             let file = LoadFile::put(number, directory, shared)?;
-            for after in [Some(first), second].into_iter().flatten() {
+            for after in times {
                 let mut load = file.load(launch)?;
                 wait::pause(after);
                 killed.while_loading += u64::from(load.kill()?);

@@ -56,6 +56,7 @@ impl Summary {
         let rounds = self.rounds;
         let enough = [
             ("ids acknowledged", self.verdict.acked, 50 * rounds),
+            ("requests acknowledged", self.acked_requests, 5 * rounds),
             ("repetitions refused", self.duplicates_refused, rounds),
             ("replies lost", self.lost_replies, rounds),
             ("kills", self.killed.total(), rounds / 2),

@@ -217,10 +217,11 @@ impl<'t> Scanner<'t> {
             at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
             if bytes[at] == b'"' {
                 self.at = at + 1;
-                return self.text.get(start..at);
+                // Folded, not searched: so the compiler looks at many bytes at once.
+                let control = bytes[start..at].iter().fold(false, |found, byte| found | (*byte < b' '));
+                return if control { None } else { self.text.get(start..at) };
             }
-            // The escaped byte is ASCII or the escape is wrong; either way it is no closing quote.
-            at += 2;
+            at += escape_length(&bytes[at..])?;
         }
     }
 
@@ -307,6 +308,15 @@ impl<'t> Scanner<'t> {
                 break;
             }
         }
+    }
+}
+
+/// How many bytes the escape takes that `bytes` begins with; `None` when JSON has no such escape.
+fn escape_length(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => bytes.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
     }
 }
 
@@ -419,6 +429,15 @@ mod tests {
         assert_eq!(unescape(r"\ud83d!").unwrap(), "\u{fffd}!");
         assert_eq!(unescape(r"\x41"), None);
         assert_eq!(unescape(r"\u12é"), None);
+    }
+
+    #[test]
+    fn strings_are_json_strings() {
+        for text in [r#""\x41""#, r#""\u12g4""#, "\"\\\u{118f0}\"", "\"a\nb\"", r#""\"#, r#"{"\q":1}"#] {
+            assert_eq!(find(text, &["$"]), [None], "{text}");
+        }
+        assert_eq!(find(r#""\ud83d\u00E9 \u7f""#, &["$"]), [None]);
+        assert_eq!(find(r#""\ud83d\u00E9 \"""#, &["$"]), [Some(r#""\ud83d\u00E9 \"""#)]);
     }
 
     proptest! {
