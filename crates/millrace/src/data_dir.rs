@@ -4,10 +4,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millrace_disk::{StdDisk, write_atomically};
 use serde::{Deserialize, Serialize};
+
+/// How often the lock is tried again, and what lies between.
+const LOCK_ATTEMPTS_MAX: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where things are under the data directory.
 #[derive(Debug, Clone)]
@@ -76,18 +81,7 @@ impl DataDir {
         };
         let mut file =
             make().with_context(|| format!("cannot make the data directory {}", self.root.display()))?;
-        let mut attempts = 0;
-        let taken = loop {
-            match file.try_lock() {
-                // Who asks whether a server runs holds the lock for a moment.
-                Err(TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS_MAX => {
-                    attempts += 1;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                other => break other,
-            }
-        };
-        match taken {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -159,6 +153,17 @@ impl DataDir {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Tries for a moment: who asks whether a server runs holds the lock while asking.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 #[cfg(test)]
