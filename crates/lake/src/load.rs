@@ -1,6 +1,7 @@
 //! Reading a table from disk: one replay of its log, checkpoint included, by the Delta kernel.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, StructArray};
@@ -8,16 +9,20 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use delta_kernel::actions::get_commit_schema;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::{Engine, Snapshot, SnapshotRef};
+use delta_kernel_engine::DefaultEngineBuilder;
+use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
 use deltalake_core::kernel::Add;
-use deltalake_core::logstore::{StorageConfig, default_logstore};
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::error::LakeError;
 use crate::meta::TableMeta;
 use crate::state::{DataFile, TableState};
 use crate::store::SyncedStore;
+
+/// Log files that are read at once. The engine keeps a megabyte of buffers for each, and by default it
+/// opens a thousand.
+const FILES_AT_ONCE: NonZero<usize> = NonZero::new(4).unwrap();
 
 /// Where a table is, for the library that reads its log.
 pub(crate) struct LogReader {
@@ -79,10 +84,12 @@ impl LogReader {
     }
 
     fn engine(&self) -> Arc<dyn Engine> {
-        let _runtime = self.runtime.enter();
-        let root: Arc<dyn object_store::ObjectStore> = Arc::new(self.store.clone());
-        let below = Arc::new(PrefixStore::new(self.store.clone(), Path::from(self.table.as_str())));
-        default_logstore(below, root, &self.url, &StorageConfig::default()).engine(None)
+        let executor = Arc::new(TokioMultiThreadExecutor::new(self.runtime.clone()));
+        let engine = DefaultEngineBuilder::new(Arc::new(self.store.clone()))
+            .with_task_executor(executor)
+            .with_buffer_size(FILES_AT_ONCE)
+            .build();
+        Arc::new(engine)
     }
 
     fn error(&self, error: &impl ToString) -> LakeError {

@@ -66,7 +66,8 @@ pub struct LogConfig {
     /// The most bytes of appends accepted and not yet durable, for each topic. One append may exceed
     /// it when nothing else waits.
     pub queue_bytes_max: usize,
-    /// The most bytes of recent frames kept in memory for readers, for each topic.
+    /// The most bytes of recent frames kept in memory for readers, for each topic, and the most of
+    /// frames that lagging readers have taken in part; of these one is kept whatever its size.
     pub cache_bytes_max: usize,
     /// The most memory that the keys of one topic's deduplication window take.
     pub dedup_memory_bytes_max: usize,

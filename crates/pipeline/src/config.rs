@@ -22,7 +22,7 @@ pub struct WindowLimits {
 
 impl Default for WindowLimits {
     fn default() -> Self {
-        Self { rows_max: 65_536, bytes_max: 64 << 20, age_max: Duration::from_secs(1) }
+        Self { rows_max: 65_536, bytes_max: 32 << 20, age_max: Duration::from_secs(1) }
     }
 }
 
@@ -101,8 +101,8 @@ impl PipelineConfig {
             name: name.into(),
             window: WindowLimits::default(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
-            built_bytes_max: 128 << 20,
-            in_flight_bytes_max: 128 << 20,
+            built_bytes_max: 64 << 20,
+            in_flight_bytes_max: 32 << 20,
             chunk_messages_max: 1024,
             chunk_bytes_max: 256 << 10,
             chunk_linger: Duration::from_millis(20),

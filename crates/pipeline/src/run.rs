@@ -121,13 +121,17 @@ pub(crate) fn commit_loop(mut committer: Committer, shared: &Shared, belt: &Belt
     shared.end();
 }
 
-/// The next window: closed by its limits or by age. While the commit before it took long, it has aged
-/// on the belt, so it takes everything that is ready and grows up to its limits.
+/// The next window: closed by its limits or by age, counted from when its first message was read. Behind
+/// a backlog that moment is long past; such a window is filled for half the age still, because many
+/// small commits would make the backlog last longer.
 pub(crate) fn gather(belt: &Belt, limits: &FillLimits) -> Option<Window> {
     let Taken::Chunk(first) = belt.take_done(None, |_| true) else { return None };
     let mut window = Window::open(*first);
+    let age_max = limits.window.age_max;
+    let at_least = Instant::now().checked_add(age_max / 2);
     while !window.is_closed(limits) {
-        let deadline = window.opened_at.checked_add(limits.window.age_max).filter(|_| !window.replayed);
+        let aged = window.opened_at.checked_add(age_max);
+        let deadline = aged.max(at_least).filter(|_| !window.replayed);
         match belt.take_done(deadline, |next| window.admits(next, limits)) {
             Taken::Chunk(next) => window.push(*next),
             Taken::Refused | Taken::TimedOut | Taken::End => break,

@@ -83,6 +83,27 @@ fn a_frame_read_in_part_is_kept() {
     assert_eq!(topic.stats().cache_bytes, cached);
 }
 
+/// Scenario: a reader takes an old frame message by message while the newest frames fill the cache.
+/// Guarantees: the old frame is kept for it all the same; damage on the disk is not even noticed.
+#[test]
+fn a_lagging_reader_keeps_its_frame_beside_the_newest() {
+    let mut rig = Rig::new(14);
+    rig.config.batch_bytes_max = 64 * 1024;
+    let (_log, topic) = rig.open_topic();
+    append(&topic, (0..100).map(|number| message(&format!("{number:050}"))).collect()).unwrap();
+    for _ in 0..20 {
+        append(&topic, vec![message(&"x".repeat(500))]).unwrap();
+    }
+    assert!(topic.stats().cache_bytes > 3_000, "the newest frames fill the cache");
+    let one = ReadLimit { messages_max: 1, bytes_max: 1, end: None };
+    topic.read(Offset(0), one).unwrap();
+    let oldest = rig.files(".log").into_iter().min().unwrap();
+    rig.disk.flip_bit(&Path::new(DIRECTORY).join(oldest), 1_000).unwrap();
+    for offset in 1..100 {
+        assert_eq!(topic.read(Offset(offset), one).unwrap().first_offset(), Some(Offset(offset)));
+    }
+}
+
 /// Scenario: times before, between, at and behind all messages.
 /// Guarantees: the first message at or after a time is found, in sealed and open segments.
 #[test]

@@ -246,7 +246,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { rows_max: 65_536, bytes_max: 64 << 20, age_ms_max: 1000 }
+        Self { rows_max: 65_536, bytes_max: 32 << 20, age_ms_max: 1000 }
     }
 }
 
