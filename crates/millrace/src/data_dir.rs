@@ -156,6 +156,7 @@ impl DataDir {
 }
 
 /// Tries for a moment: who asks whether a server runs holds the lock while asking.
+#[expect(clippy::disallowed_methods, reason = "a file lock has no wait with a timeout")]
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..LOCK_ATTEMPTS_MAX {
         match file.try_lock() {

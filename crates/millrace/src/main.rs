@@ -24,10 +24,10 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use tracing_subscriber::EnvFilter;
 
-/// Returns freed memory to the system sooner than the C library's allocator, and is faster under the
-/// many small allocations of decoding; an idle server must be small.
+/// Gives freed memory back to the system, from a thread of its own, within ten seconds; an idle server
+/// must be small. ARCHITECTURE.md has the figures beside other allocators'.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

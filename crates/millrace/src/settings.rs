@@ -36,7 +36,6 @@ pub fn topic(config: &Config, name: &str) -> TopicConfig {
         folded_bytes_max: config.log.folded_bytes_max,
         dedup_age: Duration::from_secs(config.log.dedup_window_seconds),
         dedup_entries_max: config.log.dedup_entries_max,
-        ..TopicConfig::default()
     }
 }
 

@@ -11,8 +11,8 @@ use crate::wait;
 
 /// Starts per figure; the median counts.
 const STARTS: usize = 5;
-/// How long a server rests before its memory is read.
-const REST: Duration = Duration::from_secs(5);
+/// How long a server rests before its memory is read: longer than its allocator takes to give back.
+const REST: Duration = Duration::from_secs(15);
 
 /// Measures a data directory as it is: `state` says what is in it.
 pub fn measure(launch: &Launch, state: &'static str) -> Result<Vec<Figure>> {
