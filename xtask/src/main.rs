@@ -8,6 +8,7 @@ mod children;
 mod crash;
 mod demo;
 mod deps;
+mod disk_full;
 mod machine;
 mod otlp;
 mod profile;
@@ -44,6 +45,8 @@ enum Chore {
     Profile(profile::ProfileArguments),
     /// Show the main job: start, send a recording, print views and audit, stay up (`make run`)
     Demo(demo::DemoArguments),
+    /// Fill the disk under the real binary, then make room
+    DiskFull(disk_full::DiskFullArguments),
     /// Let an independent Delta reader read a table that a real run made
     Readers(readers::ReadersArguments),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Profile(arguments) => profile::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),
+        Chore::DiskFull(arguments) => disk_full::run(&arguments),
         Chore::Readers(arguments) => readers::run(&arguments),
     };
     match outcome {

@@ -20,6 +20,8 @@ use crate::server::Launch;
 use crate::workspace;
 use report::{Figure, Floor};
 
+pub use bodies::{Body, synthetic_load};
+
 /// All benchmarks, in the order they run.
 const NAMES: [&str; 7] = ["log", "startup", "e2e", "recorded", "load", "latency-1k", "latency-10k"];
 
@@ -96,7 +98,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
 
 /// Sends ~1 kB records as fast as the server takes them; gives how many.
 pub fn send_kilobyte_records(launch: &Launch, records: u64) -> Result<u64> {
-    Ok(generator::send(&launch.grpc_url(), &bodies::synthetic_load()?, records)?.records)
+    Ok(generator::send(&launch.grpc_url(), &synthetic_load()?, records)?.records)
 }
 
 fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result<Vec<Figure>> {

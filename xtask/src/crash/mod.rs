@@ -17,6 +17,8 @@ mod summary;
 mod transport;
 mod verify;
 
+pub use verify::audit;
+
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -127,10 +129,10 @@ fn faults_then_peace(
     shared.finishing.store(true, Relaxed);
     join_producers()?;
     let progress = server.api().wait_folded(FOLD_LIMIT)?;
-    verify::audit(launch).context("with the server running")?;
+    audit(launch).context("with the server running")?;
     let mut verdict = verify::tables(server.api(), &shared.oracle, progress.end)?;
     server.stop()?;
-    verify::audit(launch).context("after the server has stopped")?;
+    audit(launch).context("after the server has stopped")?;
     for refusal in shared.refusals.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
         verdict.fault(format!("a request was refused: {refusal}"));
     }

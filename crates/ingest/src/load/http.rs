@@ -52,7 +52,8 @@ impl Loader {
             let frame = frame.map_err(|error| failed(std::io::Error::other(error)))?;
             if let Ok(part) = frame.into_data() {
                 // To the page cache, as fast as memory; nothing is synced.
-                file.write_all(&part).map_err(failed)?;
+                let written = file.write_all(&part);
+                written.map_err(|source| LoadError::Spool { path: NAME.to_owned(), source })?;
             }
         }
         Ok(content)
@@ -90,7 +91,9 @@ async fn handle(
                 LoadError::Read { .. } | LoadError::Topic { .. } => {
                     (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT")
                 }
-                LoadError::Refused { .. } => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+                LoadError::Refused { .. } | LoadError::Spool { .. } => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+                }
                 LoadError::Ledger { .. } | LoadError::Scan(_) | LoadError::Internal(_) => {
                     (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL")
                 }

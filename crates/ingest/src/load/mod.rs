@@ -90,6 +90,14 @@ pub enum LoadError {
         /// The system's word, or that of the gzip format.
         source: io::Error,
     },
+    /// What comes through a pipe or a request cannot be put down while it is read.
+    #[error("cannot keep a copy of {path} while it is loaded: {source}; make room and load it again")]
+    Spool {
+        /// What was to be loaded.
+        path: String,
+        /// The system's word.
+        source: io::Error,
+    },
     /// The ledger cannot be read or written.
     #[error("cannot keep the load's ledger {path}: {source}")]
     Ledger {
@@ -235,7 +243,7 @@ impl Loader {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = self.directory.join(format!("{SPOOL_PREFIX}{}-{number}", std::process::id()));
         let file = std::fs::File::create(&path);
-        let file = file.map_err(|source| LoadError::Read { path: path.display().to_string(), source })?;
+        let file = file.map_err(|source| LoadError::Spool { path: name.to_owned(), source })?;
         Ok((Content { path, name: name.to_owned(), spooled: true }, file))
     }
 }
