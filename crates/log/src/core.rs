@@ -150,11 +150,12 @@ impl Core {
     /// Shows a frame that was just synced.
     pub(crate) fn publish(&self, frame: &Frame, tail: Tail) {
         self.counters.appended_bytes.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
-        lock(&self.cache).put_recent(frame);
         let mut shared = lock(&self.shared);
         shared.publish(frame, tail, self.config.index_interval_bytes);
         self.glance.note_end(&shared);
         drop(shared);
+        // After the end was moved: nobody may read what lies beyond the end that he is told.
+        lock(&self.cache).put_recent(frame);
         self.changed.notify_all();
     }
 

@@ -11,8 +11,9 @@ use crate::wait;
 
 /// Starts per figure; the median counts.
 const STARTS: usize = 5;
-/// How long a server rests before its memory is read: longer than its allocator takes to give back.
-const REST: Duration = Duration::from_secs(15);
+/// How long a server rests before its memory is read: longer than the first round of compaction and what its
+/// allocator takes to give back.
+const REST: Duration = Duration::from_secs(30);
 
 /// Measures a data directory as it is: `state` says what is in it.
 pub fn measure(launch: &Launch, state: &'static str) -> Result<Vec<Figure>> {

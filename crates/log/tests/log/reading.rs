@@ -104,6 +104,30 @@ fn a_lagging_reader_keeps_its_frame_beside_the_newest() {
     }
 }
 
+/// Scenario: a reader follows a writer as closely as it can.
+/// Guarantees: what it reads lies inside the bounds that it is told next. (Once a frame was in the cache
+/// before the topic's end was moved, and a pipeline took that for lost messages.)
+#[test]
+fn nothing_is_read_beyond_the_end() {
+    let rig = Rig::new(15);
+    let (_log, topic) = rig.open_topic();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..10_000 {
+                append(&topic, vec![message("follow me")]).unwrap();
+            }
+        });
+        let mut next = Offset(0);
+        while next < Offset(10_000) && !(writer.is_finished() && topic.bounds().end < Offset(10_000)) {
+            let batch = topic.read(next, ALL).unwrap();
+            next = batch.next_offset().unwrap_or(next);
+            let end = topic.bounds().end;
+            assert!(next <= end, "read up to {next:?}, the end is {end:?}");
+        }
+        assert_eq!(next, Offset(10_000));
+    });
+}
+
 /// Scenario: times before, between, at and behind all messages.
 /// Guarantees: the first message at or after a time is found, in sealed and open segments.
 #[test]
