@@ -1,5 +1,6 @@
 //! `make run`: the main job at once, on the embedded defaults and real recorded sessions.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -97,7 +98,10 @@ fn recording_path(name: &str) -> Result<String> {
 }
 
 fn headline(text: &str) {
-    println!("\n\x1b[1m{text}\x1b[0m");
+    match std::io::stdout().is_terminal() {
+        true => println!("\n\x1b[1m{text}\x1b[0m"),
+        false => println!("\n{text}"),
+    }
 }
 
 /// Runs a command of the binary with its output on the terminal.

@@ -40,7 +40,7 @@ impl Node {
     /// Opens log and lake and starts every pipeline. Called with the data directory's lock held.
     ///
     /// # Errors
-    /// When the log, the lake or a table cannot be opened at all.
+    /// When the log, a topic, the lake or a table cannot be opened at all.
     pub fn start(
         config: &Config,
         data: &DataDir,
@@ -52,6 +52,10 @@ impl Node {
         let log = Log::open(Arc::clone(&disk), &data.log(), settings::log(config))
             .context("cannot open the log")?;
         let log = Arc::new(log);
+        for name in settings::topics(config) {
+            log.create_topic(&name, settings::topic(config, &name))
+                .with_context(|| format!("in the settings of topic {name}"))?;
+        }
         let lake = Lake::open(settings::lake(config, data, disk, runtime.clone()))
             .context("cannot open the lake")?;
         let mut tables = Tables::new();

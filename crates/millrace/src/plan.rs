@@ -68,6 +68,7 @@ pub fn pipelines(config: &Config) -> Vec<config::Pipeline> {
         }),
         window: config::Window::default(),
         workers: 0,
+        adopt_new_topic: false,
     }]
 }
 
@@ -159,6 +160,7 @@ fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
             bytes_max: window.bytes_max,
             age_max: Duration::from_millis(window.age_ms_max),
         },
+        adopt_new_topic: pipeline.adopt_new_topic,
         workers: if pipeline.workers == 0 { cores } else { pipeline.workers },
         ..PipelineConfig::new(&pipeline.name)
     })

@@ -1,5 +1,6 @@
 //! The configuration in the terms of each part.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,14 @@ const SECONDS_PER_HOUR: u64 = 3600;
 /// The log's settings.
 pub fn log(config: &Config) -> LogConfig {
     LogConfig { segment_bytes_max: config.log.segment_bytes_max, ..LogConfig::default() }
+}
+
+/// Every topic that something is or may be put into: those of sinks, those that ingest keeps for itself,
+/// and those that the configuration has settings for.
+pub fn topics(config: &Config) -> BTreeSet<String> {
+    let own = [names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES].map(str::to_owned);
+    let sinks = config.sink.iter().map(|sink| sink.topic.clone());
+    own.into_iter().chain(sinks).chain(config.topic.iter().map(|topic| topic.name.clone())).collect()
 }
 
 /// A topic's settings: its own, else those of all topics. What no sink matched is kept a day.

@@ -204,6 +204,10 @@ pub struct Pipeline {
     /// UDF engines; 0 means one for each core.
     #[serde(default)]
     pub workers: usize,
+    /// Fold the topic from its beginning though the table has folded another topic of that name: for
+    /// when the old one was deleted on purpose.
+    #[serde(default)]
+    pub adopt_new_topic: bool,
 }
 
 /// The transformation.
