@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: house rules that neither the compiler nor clippy checks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -39,12 +40,18 @@ struct Findings {
     files: usize,
     notes: Vec<String>,
     faults: Vec<String>,
+    /// The names of metrics in the source.
+    metrics: BTreeSet<String>,
 }
 
 fn check(root: &Path) -> Result<Findings> {
     let mut findings = Findings::default();
     check_folder(root, root, &mut findings)?;
     check_crates(root, &mut findings)?;
+    let documented = fs::read_to_string(root.join("docs/metrics.md")).unwrap_or_default();
+    let missing = findings.metrics.iter().filter(|name| !documented.contains(&format!("`{name}`")));
+    let missing: Vec<String> = missing.map(|name| format!("docs/metrics.md does not name {name}")).collect();
+    findings.faults.extend(missing);
     Ok(findings)
 }
 
@@ -100,11 +107,22 @@ fn check_text(shown: &str, extension: &str, text: &str, findings: &mut Findings)
             findings.faults.push(format!("{shown}:{number} holds a path of some machine ({path})"));
         }
         if extension == "rs" {
+            findings.metrics.extend(metric_names(line));
             for word in UNFINISHED.iter().filter(|word| line.contains(**word)) {
                 findings.faults.push(format!("{shown}:{number} is unfinished ({word})"));
             }
         }
     }
+}
+
+/// The metrics that a line of source names.
+fn metric_names(line: &str) -> impl Iterator<Item = String> {
+    let prefix = concat!("\"mill", "race_");
+    line.match_indices(prefix).filter_map(|(at, _)| {
+        let (name, _) = line[at + 1..].split_once('"')?;
+        let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        plain.then(|| name.to_owned())
+    })
 }
 
 /// Whether a line holds an absolute path: one that does not go on from a word before it.

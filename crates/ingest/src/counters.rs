@@ -47,12 +47,10 @@ impl Totals {
             .record(seconds);
     }
 
-    pub(crate) fn stored(&self, topic: &str, stored: u64, duplicates: u64) {
+    /// The topics publish these themselves, whatever they come from.
+    pub(crate) fn stored(&self, stored: u64, duplicates: u64) {
         add(&self.accepted, stored);
         add(&self.duplicates, duplicates);
-        metrics::counter!("millrace_records_accepted_total", "topic" => topic.to_owned()).increment(stored);
-        metrics::counter!("millrace_records_duplicate_total", "topic" => topic.to_owned())
-            .increment(duplicates);
     }
 
     pub(crate) fn rejected(&self, reason: &'static str, count: u64) {

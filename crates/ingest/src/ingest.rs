@@ -284,12 +284,12 @@ impl Ingest {
     /// after all are done. (What was stored of a request that failed is known when it is sent again.)
     pub(crate) async fn append(&self, batches: Vec<(usize, Vec<NewMessage>)>) -> Result<u64, Refusal> {
         let appends = batches.into_iter().map(|(place, messages)| {
-            let (name, topic) = &self.topics[place];
+            let (_, topic) = &self.topics[place];
             let count = messages.len() as u64;
             let append = topic.append(messages);
             async move {
                 let Stored { duplicates } = append.await?;
-                self.totals.stored(name, count.saturating_sub(duplicates), duplicates);
+                self.totals.stored(count.saturating_sub(duplicates), duplicates);
                 Ok(duplicates)
             }
         });

@@ -191,8 +191,8 @@ impl Facts for Node {
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.
-            metrics::counter!("millrace_messages_accepted_total", &labels).absolute(topic.end);
-            metrics::counter!("millrace_messages_deduplicated_total", &labels).absolute(topic.duplicates);
+            metrics::counter!("millrace_topic_accepted_total", &labels).absolute(topic.end);
+            metrics::counter!("millrace_topic_duplicate_total", &labels).absolute(topic.duplicates);
             metrics::counter!("millrace_topic_expired_total", &labels).absolute(topic.expired);
             gauge("millrace_topic_bytes", &labels, topic.bytes);
             gauge("millrace_topic_segments", &labels, topic.segments);
