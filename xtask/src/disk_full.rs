@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tonic::Code;
 
 use crate::bench::{Body, synthetic_load};
 use crate::crash::audit;
-use crate::otlp::RawLogsClient;
+use crate::otlp::{RawLogsClient, is_put_off};
 use crate::server::{Launch, Server, number};
 use crate::wait;
 use crate::workspace;
@@ -140,9 +139,7 @@ impl Producer {
         self.sent += records;
         match self.client.export(Bytes::copy_from_slice(&body.bytes)).await {
             Ok(_) => self.acked += records,
-            Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
-                self.refused += 1;
-            }
+            Err(status) if is_put_off(&status) => self.refused += 1,
             Err(status) => bail!("a full disk was answered with {status}"),
         }
         Ok(())

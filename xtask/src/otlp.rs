@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 const LOGS_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
@@ -39,6 +39,11 @@ impl RawLogsClient {
         let path = PathAndQuery::from_static(LOGS_PATH);
         self.grpc.unary(Request::new(body), path, RawCodec).await.map(Response::into_inner)
     }
+}
+
+/// Whether a server asks to come again later: what OTLP clients retry on.
+pub fn is_put_off(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
 }
 
 #[derive(Clone, Copy)]

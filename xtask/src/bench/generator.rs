@@ -7,11 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use tonic::Code;
 
 use super::bodies::Body;
 use crate::children;
-use crate::otlp::RawLogsClient;
+use crate::otlp::{RawLogsClient, is_put_off};
 
 /// Requests in flight: enough to fill a group commit, few enough to hold in memory.
 const IN_FLIGHT: usize = 8;
@@ -104,7 +103,7 @@ pub async fn deliver(client: &mut RawLogsClient, body: Bytes) -> Result<u64> {
     for attempt in 0..ATTEMPTS_MAX {
         match client.export(body.clone()).await {
             Ok(_) => return Ok(u64::from(attempt)),
-            Err(status) if matches!(status.code(), Code::ResourceExhausted | Code::Unavailable) => {
+            Err(status) if is_put_off(&status) => {
                 tokio::time::sleep(PUT_OFF_PAUSE).await;
             }
             Err(status) => bail!("the server refused a request: {status}"),

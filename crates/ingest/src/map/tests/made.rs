@@ -14,7 +14,7 @@ use serde_json::json;
 
 use proptest::prelude::*;
 
-use super::{mapped, messages};
+use super::{context, mapped, messages};
 use crate::Signal;
 use crate::map::{Identity, MapContext, map};
 
@@ -92,14 +92,7 @@ fn twins_live_and_retries_are_known() {
     assert_eq!((ids[0].len(), ids[2].clone()), (32, format!("{}-1", ids[0])));
     // Another secret, another id: nobody can confirm a guess.
     let identity = Identity::new(&[8; 32]);
-    let context = MapContext {
-        project: "p",
-        routes: &[],
-        identity: &identity,
-        mapped_bytes_max: 1 << 20,
-        received_nanos: 1,
-    };
-    let other = map(Signal::Logs, &request(Vec::new(), vec![record("a")]), &context).unwrap();
+    let other = map(Signal::Logs, &request(Vec::new(), vec![record("a")]), &context(&identity)).unwrap();
     assert!(!keys.contains(&other.records[0].dedup_key));
     assert_ne!(messages(&other)[0]["insertId"], ids[0]);
 }
@@ -174,13 +167,7 @@ fn recorded_body(name: &str) -> Vec<u8> {
 /// Maps what may be malformed; whatever comes of it must be JSON.
 fn map_damaged(signal: Signal, request: &[u8]) {
     let identity = Identity::new(&[7; 32]);
-    let context = MapContext {
-        project: "p",
-        routes: &[],
-        identity: &identity,
-        mapped_bytes_max: 1 << 24,
-        received_nanos: 1,
-    };
+    let context = MapContext { mapped_bytes_max: 1 << 24, ..context(&identity) };
     if let Ok(mapped) = map(signal, request, &context) {
         messages(&mapped);
     }

@@ -12,16 +12,20 @@ use crate::filter::Route;
 
 const RECEIVED: u64 = 1_795_357_900_123_456_000;
 
-fn mapped_with(signal: Signal, request: &[u8], routes: &[Route]) -> Mapped {
-    let identity = Identity::new(&[7; 32]);
-    let context = MapContext {
+/// How the tests map; each changes what it is about.
+fn context(identity: &Identity) -> MapContext<'_> {
+    MapContext {
         project: "demo-project",
-        routes,
-        identity: &identity,
+        routes: &[],
+        identity,
         mapped_bytes_max: 1 << 30,
         received_nanos: RECEIVED,
-    };
-    map(signal, request, &context).unwrap()
+    }
+}
+
+fn mapped_with(signal: Signal, request: &[u8], routes: &[Route]) -> Mapped {
+    let identity = Identity::new(&[7; 32]);
+    map(signal, request, &MapContext { routes, ..context(&identity) }).unwrap()
 }
 
 fn mapped(signal: Signal, request: &[u8]) -> Mapped {
