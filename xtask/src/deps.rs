@@ -75,6 +75,13 @@ const RULES: &[Rule] = &[
         not_directly: STORAGE,
     },
     Rule {
+        name: "millrace-postgres",
+        ours: &["millrace-model", "millrace-sql"],
+        never: &["deltalake-core", "rquickjs", "axum"],
+        not_directly: &["parquet", "object_store", "opentelemetry-proto"],
+    },
+    Rule { name: "millrace-generate", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow"] },
+    Rule {
         name: "millrace",
         ours: &[
             "millrace-model",
@@ -87,6 +94,8 @@ const RULES: &[Rule] = &[
             "millrace-lake",
             "millrace-sql",
             "millrace-server",
+            "millrace-postgres",
+            "millrace-generate",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the

@@ -1,5 +1,7 @@
 //! Views: the built-in ones from `sql/`, embedded when the program is built, and the user's own files.
 
+mod built_in;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,20 +11,10 @@ use datafusion::sql::sqlparser::ast::Query;
 use crate::config::{EngineConfig, Pseudonyms};
 use crate::error::SqlError;
 use crate::parse::parse_view;
+use built_in::{BUILT_IN, PSEUDONYM_COLUMNS};
 
 /// Largest view file.
 const VIEW_BYTES_MAX: u64 = 1024 * 1024;
-
-/// The built-in views, each after those it stands on.
-const BUILT_IN: [(&str, &str); 4] = [
-    ("gemini_analytics_view", include_str!("../../../sql/gemini_analytics_view.sql")),
-    ("daily_metrics", include_str!("../../../sql/daily_metrics.sql")),
-    ("vw_token_usage", include_str!("../../../sql/vw_token_usage.sql")),
-    ("vw_tool_performance", include_str!("../../../sql/vw_tool_performance.sql")),
-];
-
-/// What `gemini_analytics_view` selects of its rows when people are named by pseudonyms.
-const PSEUDONYM_COLUMNS: &str = include_str!("../../../sql/pseudonyms/sha256.sql");
 
 /// Where a view comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +86,7 @@ impl Views {
     pub(crate) fn load(config: &EngineConfig) -> Result<Self, SqlError> {
         let mut views = Self { views: BTreeMap::new(), order: Vec::new() };
         for (name, template) in BUILT_IN {
-            views.add(name.to_owned(), View::new(fill(template, config), ViewOrigin::BuiltIn));
+            views.add((*name).to_owned(), View::new(fill(template, config), ViewOrigin::BuiltIn));
         }
         if let Some(folder) = &config.user_views_dir {
             for path in sql_files(folder)? {

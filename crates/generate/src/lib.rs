@@ -1,0 +1,1 @@
+//! Realistic telemetry, made up from the recorded one.
