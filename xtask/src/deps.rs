@@ -30,6 +30,12 @@ const WIRE: &[&str] = &["tonic", "axum", "opentelemetry-proto"];
 
 const RULES: &[Rule] = &[
     Rule { name: "millrace-model", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow", "serde_json"] },
+    Rule {
+        name: "millrace-jsonpath",
+        ours: &["millrace-model"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow", "serde_json"],
+    },
     Rule { name: "millrace-disk", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow"] },
     Rule {
         name: "millrace-log",
@@ -58,13 +64,19 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "millrace-lake",
-        ours: &["millrace-model", "millrace-disk", "millrace-table", "millrace-pipeline"],
+        ours: &[
+            "millrace-model",
+            "millrace-jsonpath",
+            "millrace-disk",
+            "millrace-table",
+            "millrace-pipeline",
+        ],
         never: &["rquickjs", "tonic", "axum"],
         not_directly: WIRE,
     },
     Rule {
         name: "millrace-sql",
-        ours: &["millrace-model"],
+        ours: &["millrace-model", "millrace-jsonpath"],
         never: &["deltalake-core", "rquickjs", "tonic", "axum"],
         not_directly: &["parquet", "object_store", "opentelemetry-proto"],
     },

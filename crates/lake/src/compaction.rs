@@ -55,7 +55,18 @@ pub(crate) fn plan(table: &TableCore, state: &TableState, config: &CompactionCon
         }
         push_worthwhile(&mut groups, day, group, config);
     }
+    if groups.is_empty() {
+        groups = stale(table, state);
+    }
     groups
+}
+
+/// Files whose hidden columns are missing or of an older list, each to be written again by itself. Only
+/// when nothing else is to be put together: what is, gets its columns then.
+fn stale(table: &TableCore, state: &TableState) -> Vec<Group> {
+    let Some(typed) = table.typed() else { return Vec::new() };
+    let without = state.files.iter().filter(|file| !typed.has(file));
+    without.map(|file| Group { day: file.day, files: vec![Arc::clone(file)] }).collect()
 }
 
 fn push_worthwhile(
@@ -94,10 +105,10 @@ fn least_key(table: &TableCore, file: &DataFile) -> (String, i64) {
 /// Writes the rows of a group into one file and commits it in their place.
 pub(crate) fn compact(core: &Arc<TableCore>, committer: &Committer, group: &Group) -> Result<(), LakeError> {
     let reserved = core.reserve(group.day)?;
-    let mut merge = Merge::new(core, &group.files)?;
-    let first = merge.next().transpose()?;
-    let sample: Vec<RecordBatch> = first.into_iter().collect();
-    let rows = sample.clone().into_iter().map(Ok).chain(&mut merge);
+    let merge = Merge::new(core, &group.files)?;
+    let mut filled = merge.map(|rows| Ok(core.writer.filled(&rows?)?));
+    let sample: Vec<RecordBatch> = filled.next().transpose()?.into_iter().collect();
+    let rows = sample.clone().into_iter().map(Ok).chain(filled);
     let add = core.writer.write(&reserved.path, group.day, &sample, rows, false)?;
     committer.ask(|reply| Request::Replace { old: group.files.clone(), new: vec![add], reply })?;
     metric::compaction(&core.label);

@@ -24,6 +24,9 @@ pub struct LakeConfig {
     pub partition_files_max: usize,
     /// Zstandard level of data files.
     pub compression_level: i32,
+    /// Whether the values of JSON paths that queries often ask for are kept in hidden columns beside the
+    /// text. Costs some disk, saves most of the reading.
+    pub typed_columns: bool,
     /// When small files are put together.
     pub compaction: CompactionConfig,
     /// How long a file stays after the table stopped referring to it. Must be longer than the longest
@@ -69,6 +72,7 @@ impl LakeConfig {
             read_only: false,
             partition_files_max: 32,
             compression_level: 1,
+            typed_columns: true,
             compaction: CompactionConfig::default(),
             removed_file_retention: Duration::from_secs(3600),
             log_retention: Duration::from_secs(3600),

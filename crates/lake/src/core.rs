@@ -15,6 +15,7 @@ use crate::error::LakeError;
 use crate::load::LogReader;
 use crate::log;
 use crate::state::TableState;
+use crate::typed::{self, TypedColumns};
 
 /// How often a reading process tries to read a log that is being cleaned up.
 const LOADS_MAX: usize = 3;
@@ -28,7 +29,9 @@ pub(crate) struct TableCore {
     /// The table's directory below the lake's root, `{dataset}/{table}`.
     pub(crate) location: String,
     pub(crate) config: Arc<LakeConfig>,
-    /// All columns, the partition column last.
+    /// The columns of the rows that are committed, the partition column last.
+    pub(crate) declared: SchemaRef,
+    /// All columns, those filled here included, the partition column last.
     pub(crate) schema: SchemaRef,
     pub(crate) writer: DataWriter,
     pub(crate) reader: DataReader,
@@ -43,11 +46,12 @@ impl TableCore {
         table_dir: PathBuf,
         location: String,
         config: Arc<LakeConfig>,
-        schema: SchemaRef,
+        declared: SchemaRef,
         log: LogReader,
         state: TableState,
     ) -> Result<Self, LakeError> {
         let disk = Arc::clone(&config.disk);
+        let schema = typed::extended(&declared, &config);
         let writer =
             DataWriter::new(Arc::clone(&disk), table_dir.clone(), &schema, config.compression_level)?;
         let reader = DataReader { disk, table_dir: table_dir.clone(), table: label.clone() };
@@ -56,6 +60,7 @@ impl TableCore {
             table_dir,
             location,
             config,
+            declared,
             schema,
             writer,
             reader,
@@ -91,6 +96,11 @@ impl TableCore {
     /// Whether a data file is still on its way into the table.
     pub(crate) fn is_pending(&self, path: &str) -> bool {
         lock(&self.pending).contains(path)
+    }
+
+    /// What is known of the columns that are filled here; `None` when there are none.
+    pub(crate) fn typed(&self) -> Option<&TypedColumns> {
+        self.writer.typed()
     }
 
     /// Follows commits of the writing process: entry by entry, or by a new load when the log was cleaned

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use deltalake_core::kernel::Add;
 use millrace_disk::Disk;
 use millrace_model::Micros;
@@ -20,6 +21,7 @@ use crate::error::LakeError;
 use crate::files::{self, FileWriter};
 use crate::state::partition_values;
 use crate::stats;
+use crate::typed::TypedColumns;
 
 /// How other Delta writers name the directory of the null partition.
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -39,6 +41,8 @@ pub(crate) struct DataWriter {
     table_dir: PathBuf,
     /// The columns in a file: the table's without the partition column.
     schema: SchemaRef,
+    /// How to fill the columns that rows do not come with.
+    typed: Option<TypedColumns>,
     compression: Compression,
 }
 
@@ -52,7 +56,24 @@ impl DataWriter {
     ) -> Result<Self, LakeError> {
         let level = ZstdLevel::try_new(level).map_err(LakeError::parquet("set up", "compression"))?;
         let schema = file_schema(table_schema);
-        Ok(Self { disk, table_dir, schema, compression: Compression::ZSTD(level) })
+        let typed = TypedColumns::of(table_schema);
+        Ok(Self { disk, table_dir, schema, typed, compression: Compression::ZSTD(level) })
+    }
+
+    pub(crate) fn typed(&self) -> Option<&TypedColumns> {
+        self.typed.as_ref()
+    }
+
+    /// Rows with all columns of a file.
+    pub(crate) fn filled(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        if let Some(typed) = &self.typed {
+            return typed.fill(rows, &self.schema);
+        }
+        let columns = self.schema.fields().iter().map(|field| {
+            let column = rows.column_by_name(field.name()).cloned();
+            column.ok_or_else(|| ArrowError::SchemaError(format!("rows have no column {}", field.name())))
+        });
+        RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
     }
 
     /// The columns in a file.
@@ -68,17 +89,7 @@ impl DataWriter {
 
     /// Rows of the table, partition column included, as rows of a file, in order of topic and offset.
     pub(crate) fn to_file_rows(&self, pieces: &[RecordBatch]) -> Result<Vec<RecordBatch>, LakeError> {
-        let rows = pieces
-            .iter()
-            .map(|piece| {
-                let columns = self.schema.fields().iter().map(|field| {
-                    piece.column_by_name(field.name()).cloned().ok_or_else(|| {
-                        arrow::error::ArrowError::SchemaError(format!("rows have no column {}", field.name()))
-                    })
-                });
-                RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let rows = pieces.iter().map(|piece| self.filled(piece)).collect::<Result<Vec<_>, _>>()?;
         if in_order(&rows) {
             return Ok(rows);
         }
@@ -234,7 +245,7 @@ fn in_order(batches: &[RecordBatch]) -> bool {
     true
 }
 
-fn order(rows: &RecordBatch) -> Result<UInt32Array, arrow::error::ArrowError> {
+fn order(rows: &RecordBatch) -> Result<UInt32Array, ArrowError> {
     let columns: Vec<SortColumn> = [COLUMN_TOPIC, COLUMN_OFFSET]
         .iter()
         .filter_map(|name| rows.column_by_name(name))

@@ -21,6 +21,7 @@ use crate::schema::{self, Agreement};
 use crate::state::TableState;
 use crate::store::SyncedStore;
 use crate::table::LakeTable;
+use crate::typed;
 
 /// Delta tables under one directory, `{root}/{dataset}/{table}/`, each an ordinary one that any Delta
 /// reader opens. One process may write a lake at a time; the lock that sees to it is the caller's.
@@ -114,7 +115,9 @@ impl Lake {
         let label = location.replace('/', ".");
         let table_dir = self.config.root.join(location);
         let config = &self.config;
-        let declared = schema::stored_schema(&schema)
+        let declared = schema;
+        let schema = typed::extended(&declared, &self.config);
+        let stored = schema::stored_schema(&schema)
             .map_err(|reason| LakeError::Schema { table: label.clone(), reason })?;
         let fresh = log::list(config.disk.as_ref(), &table_dir)?
             .iter()
@@ -122,7 +125,7 @@ impl Lake {
         match (fresh, config.read_only) {
             (true, true) => return Err(LakeError::Missing(label)),
             (true, false) => {
-                let meta = TableMeta::new(&schema, &declared, config, &new_uuid()?, now_ms());
+                let meta = TableMeta::new(&schema, &stored, config, &new_uuid()?, now_ms());
                 write_meta(config, &table_dir, 0, "CREATE TABLE", &meta)?;
             }
             (false, true) => {}
@@ -134,8 +137,15 @@ impl Lake {
             write_meta(config, &table_dir, state.version + 1, "CHANGE COLUMN", &changed)?;
             state = reader.load(&schema)?;
         }
-        let core =
-            TableCore::new(label, table_dir, location.to_owned(), Arc::clone(config), schema, reader, state)?;
+        let core = TableCore::new(
+            label,
+            table_dir,
+            location.to_owned(),
+            Arc::clone(config),
+            declared,
+            reader,
+            state,
+        )?;
         LakeTable::new(core, self.store.clone(), !config.read_only)
     }
 

@@ -30,6 +30,7 @@ mod state;
 mod stats;
 mod store;
 mod table;
+mod typed;
 mod upload;
 mod vacuum;
 
@@ -37,5 +38,6 @@ pub use config::{CompactionConfig, LakeConfig};
 pub use error::LakeError;
 pub use lake::Lake;
 pub use maintenance::Maintained;
+pub use provider::{SnapshotParts, TableSnapshot};
 pub use store::SyncedStore;
 pub use table::{LakeTable, LakeTableStats};

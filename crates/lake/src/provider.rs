@@ -29,30 +29,72 @@ use crate::core::TableCore;
 use crate::data_writer::file_schema;
 use crate::state::{DataFile, TableState};
 use crate::store::SyncedStore;
+use crate::typed::TypedColumns;
 
-/// See the module.
-pub(crate) struct LakeProvider {
+/// One version of a table for queries.
+#[derive(Debug)]
+pub struct TableSnapshot {
+    /// The version.
+    pub version: u64,
+    /// All rows.
+    pub all: Arc<dyn TableProvider>,
+    /// The rows again, in parts; `None` for a table without hidden columns of JSON values.
+    pub parts: Option<SnapshotParts>,
+}
+
+/// The rows of a table by their hidden columns of JSON values (`millrace_jsonpath::typed`). Each row is in
+/// one part; a part without rows is `None`.
+#[derive(Debug)]
+pub struct SnapshotParts {
+    /// All values are in the columns, and no row has a rare spelling.
+    pub typed: Option<Arc<dyn TableProvider>>,
+    /// All values are in the columns; those of rare spellings in `_alternates`.
+    pub alternates: Option<Arc<dyn TableProvider>>,
+    /// The columns are not filled, or by another list of paths.
+    pub untyped: Option<Arc<dyn TableProvider>>,
+}
+
+impl TableSnapshot {
+    pub(crate) fn new(core: &TableCore, state: &Arc<TableState>, store: &SyncedStore) -> Self {
+        let provider = |files: Arc<Vec<Arc<DataFile>>>| -> Arc<dyn TableProvider> {
+            Arc::new(LakeProvider {
+                label: core.label.clone(),
+                version: state.version,
+                location: core.location.clone(),
+                schema: Arc::clone(&core.schema),
+                files,
+                store: store.clone(),
+            })
+        };
+        let parts = core.typed().map(|typed| {
+            let part = |wanted: fn(&TypedColumns, &DataFile) -> bool| {
+                let files: Vec<_> = state.files.iter().filter(|file| wanted(typed, file)).cloned().collect();
+                (!files.is_empty()).then(|| provider(Arc::new(files)))
+            };
+            SnapshotParts {
+                typed: part(|typed, file| typed.has(file) && typed.has_no_alternates(file)),
+                alternates: part(|typed, file| typed.has(file) && !typed.has_no_alternates(file)),
+                untyped: part(|typed, file| !typed.has(file)),
+            }
+        });
+        Self { version: state.version, all: provider(Arc::clone(&state.files)), parts }
+    }
+}
+
+/// Some files of one version of a table.
+struct LakeProvider {
     label: String,
+    version: u64,
     location: String,
     schema: SchemaRef,
-    state: Arc<TableState>,
+    files: Arc<Vec<Arc<DataFile>>>,
     store: SyncedStore,
 }
 
 impl LakeProvider {
-    pub(crate) fn new(core: &TableCore, state: Arc<TableState>, store: SyncedStore) -> Self {
-        Self {
-            label: core.label.clone(),
-            location: core.location.clone(),
-            schema: Arc::clone(&core.schema),
-            state,
-            store,
-        }
-    }
-
     /// The files that may hold rows for `filters`.
     fn files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<Arc<DataFile>>> {
-        let all = &self.state.files;
+        let all = &self.files;
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all.to_vec()) };
         let schema = Arc::clone(&self.schema).to_dfschema()?;
         let predicate = PruningPredicateBuilder::new()
@@ -109,7 +151,7 @@ impl TableProvider for LakeProvider {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        let files = self.state.files.iter().map(|file| file.statistics.as_ref());
+        let files = self.files.iter().map(|file| file.statistics.as_ref());
         Statistics::try_merge_iter(files, &self.schema).ok()
     }
 
@@ -155,7 +197,8 @@ impl fmt::Debug for LakeProvider {
         formatter
             .debug_struct("LakeProvider")
             .field("table", &self.label)
-            .field("version", &self.state.version)
+            .field("version", &self.version)
+            .field("files", &self.files.len())
             .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::typed::METADATA_JSON_PATH;
 use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimeUnit};
 use delta_kernel::engine::arrow_conversion::TryIntoKernel as _;
 use delta_kernel::schema::{MetadataValue, StructField, StructType};
-use millrace_model::names::{COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC};
+use millrace_model::names::{COLUMN_ALTERNATES, COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC, COLUMN_TYPED};
 
 /// The key of field metadata that holds a column's GoogleSQL type; two types may share one Delta type.
 const METADATA_TYPE: &str = "bigquery_type";
@@ -64,6 +65,12 @@ pub(crate) fn agree(stored: &StructType, declared: &StructType) -> Result<Agreem
     for old in stored.fields() {
         let name = old.name();
         let Some(new) = declared.field(name) else {
+            // A later or earlier program filled it; the JSON text has what it held.
+            if old.metadata().contains_key(METADATA_JSON_PATH)
+                || [COLUMN_TYPED, COLUMN_ALTERNATES].contains(&name.as_str())
+            {
+                continue;
+            }
             return Err(format!("column {name} is stored but not declared"));
         };
         if old.data_type() != new.data_type() {

@@ -14,6 +14,8 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::ParquetMetaData;
 use serde_json::{Map, Value, json};
 
+use crate::typed::is_typed_field;
+
 /// Longest string bound in characters, as in other Delta writers.
 const STRING_CHARS_MAX: usize = 32;
 /// Sorts behind every string that begins with what stands before it and goes on otherwise.
@@ -32,7 +34,8 @@ pub(crate) fn has_bounds(field: &Field) -> bool {
 pub(crate) fn stats_json(schema: &Schema, parquet: &ParquetMetaData) -> String {
     let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
     for field in schema.fields() {
-        if field.data_type().is_nested() {
+        // The hidden columns would make every entry of the log many times as long.
+        if field.data_type().is_nested() || is_typed_field(field) {
             continue;
         }
         let Some(found) = column_bounds(field, schema, parquet) else { continue };

@@ -18,7 +18,7 @@ use crate::error::LakeError;
 use crate::maintenance::{self, Maintained, Upkeep};
 use crate::metric;
 use crate::partition;
-use crate::provider::LakeProvider;
+use crate::provider::TableSnapshot;
 use crate::state::TableState;
 use crate::stats::{may_hold, whole_bounds};
 use crate::store::SyncedStore;
@@ -65,7 +65,13 @@ impl LakeTable {
     /// The newest committed snapshot for queries. Cheap; the snapshot stays what it is.
     #[must_use]
     pub fn provider(&self) -> Arc<dyn TableProvider> {
-        Arc::new(LakeProvider::new(&self.core, self.core.state(), self.store.clone()))
+        self.snapshot().all
+    }
+
+    /// The same, and its rows in parts by what hidden columns they have.
+    #[must_use]
+    pub fn snapshot(&self) -> TableSnapshot {
+        TableSnapshot::new(&self.core, &self.core.state(), &self.store)
     }
 
     /// The newest committed version in figures.
@@ -129,9 +135,9 @@ impl LakeTable {
             return Ok((adds, reserved));
         }
         for batch in &rows {
-            same_columns(&self.core.schema, &batch.schema())?;
+            same_columns(&self.core.declared, &batch.schema())?;
         }
-        let day_column = self.core.schema.index_of(COLUMN_EVENT_DAY)?;
+        let day_column = self.core.declared.index_of(COLUMN_EVENT_DAY)?;
         for partition in partition::split(&rows, day_column, self.core.config.partition_files_max)? {
             let rows = self.core.writer.to_file_rows(&partition.pieces)?;
             let file = self.core.reserve(partition.day)?;

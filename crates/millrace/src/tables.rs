@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use millrace_lake::LakeTable;
-use millrace_sql::Catalog;
+use millrace_lake::{LakeTable, SnapshotParts};
+use millrace_sql::{Catalog, SplitTable};
 
 /// Open tables by `dataset.table`.
 pub struct Tables {
@@ -47,6 +47,9 @@ impl Catalog for Tables {
     }
 
     fn table(&self, dataset: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
-        self.tables.get(&format!("{dataset}.{name}")).map(|table| table.provider())
+        let snapshot = self.tables.get(&format!("{dataset}.{name}"))?.snapshot();
+        let Some(parts) = snapshot.parts else { return Some(snapshot.all) };
+        let SnapshotParts { typed, alternates, untyped } = parts;
+        Some(Arc::new(SplitTable { all: snapshot.all, typed, alternates, untyped }))
     }
 }

@@ -26,8 +26,14 @@ pub const COLUMN_OFFSET: &str = "_offset";
 /// Hidden column: the day (UTC) that a row is filed under; the partition column.
 pub const COLUMN_EVENT_DAY: &str = "_event_day";
 
-/// The columns that `SELECT *` does not show.
-pub const HIDDEN_COLUMNS: [&str; 3] = [COLUMN_TOPIC, COLUMN_OFFSET, COLUMN_EVENT_DAY];
+/// Hidden column: by which list of JSON paths a row's hidden columns of JSON values were filled.
+pub const COLUMN_TYPED: &str = "_typed";
+/// Hidden column: the JSON values of a row under rare spellings of their paths.
+pub const COLUMN_ALTERNATES: &str = "_alternates";
+
+/// The columns that `SELECT *` does not show, beside those that hold the values of JSON paths.
+pub const HIDDEN_COLUMNS: [&str; 5] =
+    [COLUMN_TOPIC, COLUMN_OFFSET, COLUMN_EVENT_DAY, COLUMN_TYPED, COLUMN_ALTERNATES];
 
 /// The rule a topic, subscription or pipeline name breaks, or `None` when it is a good name: 3 to 255
 /// characters, a letter first, then letters, digits and `-._~+%`, and not beginning with `goog`

@@ -21,6 +21,7 @@ mod plan;
 mod result;
 mod rewrite;
 mod suggest;
+mod typed;
 mod types;
 mod views;
 
@@ -29,5 +30,6 @@ pub use config::{EngineConfig, Pseudonyms};
 pub use engine::Engine;
 pub use error::{Code, SqlError};
 pub use result::{Column, QueryResult};
+pub use typed::SplitTable;
 pub use types::JSON_TYPE_NAME;
 pub use views::{ViewInfo, ViewOrigin};

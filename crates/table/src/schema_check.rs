@@ -13,9 +13,6 @@ use crate::schema::{
 const RESERVED_PREFIXES: [&str; 7] =
     ["_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_"];
 
-/// The column that says which typed columns a row has; hidden like the others.
-const COLUMN_TYPED: &str = "_typed";
-
 /// Characters that BigQuery's flexible column names allow besides letters, marks, digits and `_`. Its
 /// spaces and `=` are left out: Delta tables and Parquet readers do not take them.
 const FLEXIBLE: &str = "-&%+:'<>#|";
@@ -76,7 +73,7 @@ fn name_problem(name: &str, top_level: bool) -> Option<String> {
     if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| lower.starts_with(**prefix)) {
         return Some(format!("names that begin with {prefix} are reserved by BigQuery: rename the field"));
     }
-    if top_level && (HIDDEN_COLUMNS.contains(&lower.as_str()) || lower == COLUMN_TYPED) {
+    if top_level && HIDDEN_COLUMNS.contains(&lower.as_str()) {
         return Some(format!("{lower} is the name of a hidden column of every table: rename the field"));
     }
     None

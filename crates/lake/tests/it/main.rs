@@ -10,4 +10,5 @@ mod common;
 mod power_loss;
 mod store;
 mod table;
+mod typed;
 mod types;

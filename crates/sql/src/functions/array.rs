@@ -9,12 +9,12 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::ReturnFieldArgs;
 
-use super::json::{path::Step, scan::Paths};
 use super::scalar::{Call, Definition, Form, Gives, form, optional};
 use super::text::cell_text;
 use crate::error::SqlError;
 use crate::suggest::nearest;
 use crate::types::{Kind, field_of};
+use millrace_jsonpath::{Paths, Step};
 
 const ARRAY: &[Kind] = &[Kind::Array];
 const TEXT: &[Kind] = &[Kind::String];

@@ -20,7 +20,7 @@ use crate::functions::json::{MULTI, literal_path, many_name};
 ///
 /// # Errors
 /// Only when the plan cannot be rebuilt, which is a mistake of ours.
-pub(super) fn share_json_parses(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn share_json_parses(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_up_with_subqueries(share_in_node).map(|shared| shared.data)
 }
 

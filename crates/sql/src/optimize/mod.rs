@@ -11,13 +11,17 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 
+use crate::typed::AnswerFromColumns;
+pub(crate) use json_paths::share_json_parses;
+
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-/// DataFusion's rules but for the search for common subexpressions. That one would spread the paths of one
+/// Our rule for hidden columns, then DataFusion's rules but for the search for common subexpressions. That one would spread the paths of one
 /// JSON column over several projections, before they could be found in one pass.
 pub(crate) fn rules() -> Rules {
     let common = CommonSubexprEliminate::new();
-    Optimizer::new().rules.into_iter().filter(|rule| rule.name() != common.name()).collect()
+    let theirs = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != common.name());
+    std::iter::once(Arc::new(AnswerFromColumns) as Arc<_>).chain(theirs).collect()
 }
 
 /// Optimises a plan for a session that was made with [`rules`].
@@ -25,7 +29,7 @@ pub(crate) fn rules() -> Rules {
 /// # Errors
 /// Types that do not fit, found only now, and mistakes of ours.
 pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    let plan = json_paths::share_json_parses(state.optimize(plan)?)?;
+    let plan = share_json_parses(state.optimize(plan)?)?;
     let last: Rules = vec![Arc::new(CommonSubexprEliminate::new())];
     Optimizer::with_rules(last).optimize(plan, state, |_, _| {})
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result as PlanResult, TableReference};
@@ -28,6 +28,7 @@ use crate::error::{Code, SqlError, from_datafusion};
 use crate::functions;
 use crate::rewrite::{Columns, FoundTable, OutputColumn, Tables, rewrite};
 use crate::suggest::nearest;
+use crate::typed::METADATA_JSON_PATH;
 use crate::views::Views;
 use operators::Operators;
 use source::PlanSource;
@@ -134,10 +135,7 @@ impl<'a> Planner<'a> {
         let columns: Columns = schema
             .fields()
             .iter()
-            .map(|field| OutputColumn {
-                name: field.name().clone(),
-                hidden: HIDDEN_COLUMNS.contains(&field.name().as_str()),
-            })
+            .map(|field| OutputColumn { name: field.name().clone(), hidden: is_hidden(field) })
             .collect();
         // The real names stay below this projection, for the provider's own filters and statistics.
         let lowered: Vec<_> = schema
@@ -212,6 +210,11 @@ impl<'a> Planner<'a> {
             None => error,
         }
     }
+}
+
+/// Whether `SELECT *` leaves a column of a table out.
+fn is_hidden(field: &Field) -> bool {
+    HIDDEN_COLUMNS.contains(&field.name().as_str()) || field.metadata().contains_key(METADATA_JSON_PATH)
 }
 
 /// The column that DataFusion complains of because it is neither grouped nor aggregated.

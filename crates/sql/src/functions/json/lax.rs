@@ -7,7 +7,7 @@ use datafusion::common::Result;
 
 use super::super::cast::{float_from_text, float_to_text, int_from_float, int_from_text};
 use super::super::scalar::Call;
-use super::scan::unescape;
+use millrace_jsonpath::unescape;
 
 /// A JSON value that is no object, array or null.
 enum Leaf<'a> {

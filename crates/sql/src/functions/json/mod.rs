@@ -3,8 +3,6 @@
 
 mod lax;
 mod normal;
-pub(crate) mod path;
-pub(crate) mod scan;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,9 +17,7 @@ use super::scalar::{Call, Definition, Form, Gives, form, optional};
 use super::text::json_text;
 use crate::error::SqlError;
 use crate::types::{Kind, field_of, is_json};
-use path::Step;
-use scan::{Paths, unescape};
-
+use millrace_jsonpath::{Paths, Step, parse as parse_path, scalar};
 use normal::{WideNumbers, normalize};
 pub(crate) use normal::{compact, write_string as normal_string};
 
@@ -77,15 +73,6 @@ fn same_as_document(args: &ReturnFieldArgs<'_>) -> Result<FieldRef, SqlError> {
     Ok(field_of("json_query", DataType::Utf8, args.arg_fields.first().is_some_and(|field| is_json(field))))
 }
 
-/// What JSON_VALUE makes of a found value: the text of a scalar, NULL for null, objects and arrays.
-pub(crate) fn scalar_of(span: &str) -> Option<Cow<'_, str>> {
-    match span.as_bytes().first()? {
-        b'"' => unescape(span.get(1..span.len() - 1)?),
-        b'{' | b'[' | b'n' => None,
-        _ => Some(Cow::Borrowed(span)),
-    }
-}
-
 /// What JSON_QUERY makes of a found value: compact text; null is SQL's NULL unless it came as JSON.
 fn query_of(span: &str, json: bool) -> Option<Cow<'_, str>> {
     (json || span != "null").then(|| compact(span))
@@ -104,7 +91,7 @@ fn with_paths(call: &Call<'_>, finish: impl Fn(&str) -> Option<Cow<'_, str>>) ->
             continue;
         };
         if parsed.as_ref().is_none_or(|(known, _)| *known != text) {
-            parsed = Some((text, path::parse(text).map(|steps| Paths::new([steps.as_slice()]))));
+            parsed = Some((text, parse_path(text).map(|steps| Paths::new([steps.as_slice()]))));
         }
         match parsed.as_ref().map(|(_, paths)| paths) {
             Some(Ok(paths)) => {
@@ -119,7 +106,7 @@ fn with_paths(call: &Call<'_>, finish: impl Fn(&str) -> Option<Cow<'_, str>>) ->
 }
 
 fn value(call: &Call<'_>) -> Result<ArrayRef> {
-    with_paths(call, scalar_of)
+    with_paths(call, scalar)
 }
 
 fn query(call: &Call<'_>) -> Result<ArrayRef> {
@@ -132,11 +119,11 @@ fn many(call: &Call<'_>) -> Result<ArrayRef> {
     let documents = call.texts(0)?;
     let json = call.kind(0) == Kind::Json;
     let mut steps: Vec<Vec<Step>> = Vec::with_capacity(call.args.len());
-    let mut scalar = Vec::with_capacity(call.args.len());
+    let mut scalars = Vec::with_capacity(call.args.len());
     for index in 1..call.args.len() {
         let path = call.texts(index)?.get(0).unwrap_or_default();
-        scalar.push(path.starts_with('v'));
-        steps.push(path::parse(path.get(1..).unwrap_or_default()).map_err(SqlError::invalid)?);
+        scalars.push(path.starts_with('v'));
+        steps.push(parse_path(path.get(1..).unwrap_or_default()).map_err(SqlError::invalid)?);
     }
     let paths = Paths::new(steps.iter().map(Vec::as_slice));
     let mut builders: Vec<_> = steps.iter().map(|_| StringBuilder::with_capacity(call.rows, 0)).collect();
@@ -149,9 +136,9 @@ fn many(call: &Call<'_>) -> Result<ArrayRef> {
                 found.resize(steps.len(), None);
             }
         }
-        for ((builder, span), scalar) in builders.iter_mut().zip(&found).zip(&scalar) {
+        for ((builder, span), as_scalar) in builders.iter_mut().zip(&found).zip(&scalars) {
             builder.append_option(
-                span.and_then(|span| if *scalar { scalar_of(span) } else { query_of(span, json) }),
+                span.and_then(|span| if *as_scalar { scalar(span) } else { query_of(span, json) }),
             );
         }
     }
@@ -250,5 +237,5 @@ fn item(call: &Call<'_>) -> Result<ArrayRef> {
 /// The path of a literal argument, checked.
 pub(crate) fn literal_path(value: &ScalarValue) -> Option<&str> {
     let text = value.try_as_str().flatten()?;
-    path::parse(text).ok().map(|_| text)
+    parse_path(text).ok().map(|_| text)
 }

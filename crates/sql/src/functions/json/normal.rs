@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::scan::{Scanner, unescape};
+use millrace_jsonpath::{Scanner, unescape};
 
 /// Deepest JSON value
 /// (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type>).

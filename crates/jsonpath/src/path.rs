@@ -2,8 +2,8 @@
 //! (<https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#JSONPath_format>).
 
 /// One step down from a value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Step {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
     /// Into an object's member.
     Key(String),
     /// Into an array's element, counted from 0.
@@ -18,7 +18,7 @@ const STEPS_MAX: usize = 100;
 ///
 /// # Errors
 /// What is wrong with the path, and where.
-pub(crate) fn parse(path: &str) -> Result<Vec<Step>, String> {
+pub fn parse(path: &str) -> Result<Vec<Step>, String> {
     let mut rest =
         path.strip_prefix('$').ok_or_else(|| format!("JSONPath {path:?} does not start with $"))?;
     let mut steps = Vec::new();

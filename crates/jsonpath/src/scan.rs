@@ -7,11 +7,11 @@
 
 use std::borrow::Cow;
 
-use super::path::Step;
+use crate::path::Step;
 
 /// Many paths as one tree.
 #[derive(Debug)]
-pub(crate) struct Paths {
+pub struct Paths {
     nodes: Vec<Node>,
     count: usize,
 }
@@ -34,7 +34,8 @@ fn bucket(key: &str) -> usize {
 }
 
 impl Paths {
-    pub(crate) fn new<'a>(paths: impl IntoIterator<Item = &'a [Step]>) -> Self {
+    /// A tree of these paths, each a list of steps from the root.
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a [Step]>) -> Self {
         let mut tree = Self { nodes: vec![Node::default()], count: 0 };
         for path in paths {
             let mut at = 0;
@@ -70,7 +71,7 @@ impl Paths {
 
     /// Finds each path's value as a span of `text`, in the order the paths were given. All are `None`
     /// when the text is not JSON.
-    pub(crate) fn extract<'t>(&self, text: &'t str, found: &mut Vec<Option<&'t str>>) {
+    pub fn extract<'t>(&self, text: &'t str, found: &mut Vec<Option<&'t str>>) {
         found.clear();
         found.resize(self.count, None);
         let mut search =
@@ -153,25 +154,31 @@ impl Search<'_, '_, '_> {
 }
 
 /// A cursor over JSON text that can step over a value of any depth without recursion.
-pub(super) struct Scanner<'t> {
-    pub(super) text: &'t str,
-    pub(super) at: usize,
+pub struct Scanner<'t> {
+    /// The whole text.
+    pub text: &'t str,
+    /// The byte that comes next.
+    pub at: usize,
     /// The closing brackets that are waited for while a value is stepped over.
     closing: Vec<u8>,
 }
 
 impl<'t> Scanner<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    /// At the beginning of a text.
+    #[must_use]
+    pub fn new(text: &'t str) -> Self {
         Self { text, at: 0, closing: Vec::new() }
     }
 
+    /// The next byte.
     #[inline]
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Steps over white space.
     #[inline]
-    pub(super) fn white(&mut self) {
+    pub fn white(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
@@ -179,12 +186,13 @@ impl<'t> Scanner<'t> {
 
     /// Steps over `byte`, white space before it included.
     #[inline]
-    pub(super) fn take(&mut self, byte: u8) -> Option<()> {
+    pub fn take(&mut self, byte: u8) -> Option<()> {
         self.took(byte).then_some(())
     }
 
+    /// Whether `byte` came next; it is stepped over then, and white space before it in any case.
     #[inline]
-    pub(super) fn took(&mut self, byte: u8) -> bool {
+    pub fn took(&mut self, byte: u8) -> bool {
         self.white();
         let there = self.peek() == Some(byte);
         self.at += usize::from(there);
@@ -192,13 +200,13 @@ impl<'t> Scanner<'t> {
     }
 
     /// Nothing but white space is left.
-    pub(super) fn end(&mut self) -> Option<()> {
+    pub fn end(&mut self) -> Option<()> {
         self.white();
         self.peek().is_none().then_some(())
     }
 
     /// A member's key, still escaped, and the colon.
-    pub(super) fn key(&mut self) -> Option<&'t str> {
+    pub fn key(&mut self) -> Option<&'t str> {
         self.white();
         let key = self.string()?;
         self.take(b':')?;
@@ -206,7 +214,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// A string's content, still escaped.
-    pub(super) fn string(&mut self) -> Option<&'t str> {
+    pub fn string(&mut self) -> Option<&'t str> {
         if self.peek()? != b'"' {
             return None;
         }
@@ -239,7 +247,8 @@ impl<'t> Scanner<'t> {
         (self.at > start).then_some(())
     }
 
-    pub(super) fn number(&mut self) -> Option<()> {
+    /// Steps over a number.
+    pub fn number(&mut self) -> Option<()> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
@@ -262,7 +271,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// A value that is no object and no array.
-    pub(super) fn leaf(&mut self) -> Option<()> {
+    pub fn leaf(&mut self) -> Option<()> {
         match self.peek()? {
             b'"' => self.string().map(|_| ()),
             b't' => self.word(b"true"),
@@ -273,7 +282,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Steps over one value of any depth.
-    pub(super) fn skip(&mut self) -> Option<()> {
+    pub fn skip(&mut self) -> Option<()> {
         self.closing.clear();
         loop {
             self.white();
@@ -322,7 +331,7 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
 
 /// A string's content without its escapes; `None` when one is wrong. Half a surrogate pair, which
 /// JavaScript can write and UTF-8 cannot hold, becomes U+FFFD.
-pub(crate) fn unescape(content: &str) -> Option<Cow<'_, str>> {
+pub fn unescape(content: &str) -> Option<Cow<'_, str>> {
     let Some(first) = memchr::memchr(b'\\', content.as_bytes()) else { return Some(Cow::Borrowed(content)) };
     let mut out = String::with_capacity(content.len());
     out.push_str(&content[..first]);
@@ -375,8 +384,8 @@ fn unicode(text: &str) -> Option<(char, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::path::parse;
     use super::*;
+    use crate::path::parse;
     use proptest::prelude::*;
 
     fn find<'t>(text: &'t str, paths: &[&str]) -> Vec<Option<&'t str>> {
