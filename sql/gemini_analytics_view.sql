@@ -138,9 +138,11 @@ WITH fields AS (
       JSON_VALUE(jsonPayload_json, '$.finish_reason'),
       JSON_VALUE(jsonPayload_json, '$.finish_reasons[0]'),
       JSON_VALUE(jsonPayload_json, '$."gen_ai.response.finish_reasons"[0]'),
+      JSON_VALUE(jsonPayload_json, '$.gen_ai_response_finish_reasons[0]'),
       JSON_VALUE(jsonPayload_json, '$.attributes.finish_reason'),
       JSON_VALUE(jsonPayload_json, '$.attributes.finish_reasons[0]'),
-      JSON_VALUE(jsonPayload_json, '$.attributes."gen_ai.response.finish_reasons"[0]')
+      JSON_VALUE(jsonPayload_json, '$.attributes."gen_ai.response.finish_reasons"[0]'),
+      JSON_VALUE(jsonPayload_json, '$.attributes.gen_ai_response_finish_reasons[0]')
     ) AS finish_reason,
     -- tokens
     SAFE_CAST(COALESCE(
