@@ -393,6 +393,11 @@ impl Contents {
         contents
     }
 
+    /// Whether it names a column.
+    pub(super) fn names_columns(&self) -> bool {
+        self.columns
+    }
+
     /// Whether GROUP BY ALL groups by it.
     pub(super) fn groupable(&self) -> bool {
         self.columns && !self.aggregates && !self.windows
