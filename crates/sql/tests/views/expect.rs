@@ -166,11 +166,11 @@ pub fn tokens(entry: &Entry, kind: &str) -> Option<i64> {
 }
 
 /// The entries that `which` lets pass, by a key.
-pub fn groups<'a>(
-    entries: &'a [Entry],
+pub fn groups(
+    entries: &[Entry],
     which: impl Fn(&Entry) -> bool,
     key: impl Fn(&Entry) -> Key,
-) -> BTreeMap<Key, Vec<&'a Entry>> {
+) -> BTreeMap<Key, Vec<&Entry>> {
     let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for entry in entries.iter().filter(|entry| which(entry)) {
         groups.entry(key(entry)).or_default().push(entry);
