@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub query_bytes_max: usize,
     /// A folder whose `.sql` files become views, each named like its file.
     pub user_views_dir: Option<PathBuf>,
+    /// A file of model prices in the form of `sql/prices.csv`, instead of the built-in ones.
+    pub prices_file: Option<PathBuf>,
     /// How people are named in the views.
     pub pseudonyms: Pseudonyms,
 }
@@ -56,6 +58,7 @@ impl Default for EngineConfig {
             partitions: 2,
             query_bytes_max: 1024 * 1024,
             user_views_dir: None,
+            prices_file: None,
             pseudonyms: Pseudonyms::default(),
         }
     }

@@ -22,6 +22,7 @@ use crate::error::{SqlError, from_datafusion};
 use crate::optimize::{optimize, rules};
 use crate::parse::{parse_query, point_out};
 use crate::plan::Planner;
+use crate::prices::WithPrices;
 use crate::result::{Column, Limits, QueryResult};
 use crate::types::type_name;
 use crate::views::{ViewInfo, Views};
@@ -53,12 +54,13 @@ struct Planned {
 }
 
 impl Engine {
-    /// Makes an engine. Reads the user's views; touches no table.
+    /// Makes an engine. Reads the user's views and prices; touches no table.
     ///
     /// # Errors
-    /// When the folder of views cannot be read or the spill folder cannot be used.
+    /// When the folder of views or the prices cannot be read or the spill folder cannot be used.
     pub fn new(config: EngineConfig, catalog: Arc<dyn Catalog>) -> Result<Self, SqlError> {
         let views = Views::load(&config)?;
+        let catalog = Arc::new(WithPrices::new(catalog, &config)?);
         let runtime = runtime(&config)?;
         let session = session(&config);
         Ok(Self { inner: Arc::new(Inner { config, catalog, views, runtime, session }) })

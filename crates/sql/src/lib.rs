@@ -18,6 +18,7 @@ mod functions;
 mod optimize;
 mod parse;
 mod plan;
+mod prices;
 mod result;
 mod rewrite;
 mod suggest;

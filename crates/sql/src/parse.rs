@@ -75,10 +75,11 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
     }
     let dialect = BigQueryDialect {};
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    let tokens = Tokenizer::new(&dialect, sql)
+    let mut tokens = Tokenizer::new(&dialect, sql)
         .with_unescape(false)
         .tokenize_with_location()
         .map_err(|error| syntax_error(&error.to_string()))?;
+    plain_after_safe(&mut tokens);
     check_size(&tokens)?;
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
@@ -97,6 +98,21 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
         (Some(statement), 0) => Ok(statement),
         (Some(_), more) => Err(SqlError::unsupported(format!("{} statements in one text", more + 1))
             .hint("send one query at a time")),
+    }
+}
+
+/// Behind `SAFE.` every name is a function's: the parser would look for the syntax that SUBSTR, TRIM, CEIL
+/// and others have in the standard.
+fn plain_after_safe(tokens: &mut [TokenWithSpan]) {
+    let is_safe =
+        |token: &Token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case("safe"));
+    for index in 2..tokens.len() {
+        let follows = tokens[index - 1].token == Token::Period && is_safe(&tokens[index - 2].token);
+        if let Token::Word(word) = &mut tokens[index].token
+            && follows
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
     }
 }
 
