@@ -14,6 +14,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::dialect::BigQueryDialect;
 use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::Catalog;
@@ -28,7 +29,7 @@ use crate::views::{ViewInfo, Views};
 
 /// Stack for parsing and planning: their recursion follows the query's nesting, which is bounded, on
 /// frames of some kilobytes. The pages are taken only when used.
-const PLANNING_STACK_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const PLANNING_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Runs GoogleSQL queries over a [`Catalog`]'s tables. Cheap to clone and to share.
 #[derive(Clone)]
@@ -36,12 +37,12 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: EngineConfig,
-    catalog: Arc<dyn Catalog>,
-    views: Views,
-    runtime: Arc<RuntimeEnv>,
-    session: SessionConfig,
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) views: Views,
+    pub(crate) runtime: Arc<RuntimeEnv>,
+    pub(crate) session: SessionConfig,
 }
 
 /// A query that is planned and not yet run.
@@ -68,6 +69,16 @@ impl Engine {
     #[must_use]
     pub fn views(&self) -> Vec<ViewInfo> {
         self.inner.views.list()
+    }
+
+    /// What the engine was told at its start.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// Starts a query. Planning and the first poll of each operator happen here, the rest while the
@@ -115,6 +126,12 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 impl Inner {
     fn plan(&self, sql: &str) -> Result<Planned, SqlError> {
         let parsed = parse_query(sql, self.config.query_bytes_max)?;
@@ -127,7 +144,7 @@ impl Inner {
         let now = millrace_model::Micros::now().0;
         let planner =
             Planner::new(self.catalog.as_ref(), &self.views, &self.config.default_dataset, &options, now);
-        let (plan, shown) = planner.plan(parsed.query).map_err(|error| point_out(error, sql))?;
+        let (plan, shown) = planner.plan(parsed.query).map_err(|error| point_out(error, sql, &BigQueryDialect {}))?;
         // Before the types are read off: only now every expression has its final one.
         let plan = optimize(&plan, &state).map_err(|error| from_datafusion(&error))?;
         let columns = plan
@@ -143,7 +160,7 @@ impl Inner {
 
 /// Makes joins give way now and then. A join makes many batches out of one of its input's, so what counts
 /// reads would let it run on past every time limit and starve whoever shares its thread.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| match node.children().len() {
         0 | 1 => Ok(Transformed::no(node)),
         _ => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),

@@ -88,8 +88,7 @@ impl QueryResult {
             }
             self.rows += batch.num_rows();
             if self.rows > self.limits.rows_max {
-                let message = format!("the result has more than {} rows", self.limits.rows_max);
-                return Err(SqlError::new(Code::ResourcesExceeded, message).hint("add LIMIT, or aggregate"));
+                return Err(SqlError::too_many_rows(self.limits.rows_max));
             }
             return Ok(Some(batch));
         }

@@ -128,6 +128,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn table_or_view(&self, dataset: &str, name: &str) -> Result<Option<Found>, SqlError> {
+        match self.table(dataset, name)? {
+            Some(found) => Ok(Some(found)),
+            None if dataset == self.default_dataset => self.view(name),
+            None => Ok(None),
+        }
+    }
+
     fn table(&self, dataset: &str, name: &str) -> Result<Option<Found>, SqlError> {
         let Some(provider) = self.catalog.table(dataset, name) else { return Ok(None) };
         let schema = provider.schema();
@@ -192,7 +200,29 @@ impl<'a> Planner<'a> {
         Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
     }
 
-    fn not_found(&self, dataset: &str, name: &str) -> SqlError {
+    /// The rows of a table or view, under its columns' lower-case names and without the hidden ones;
+    /// `None` when there is no such table or view.
+    ///
+    /// # Errors
+    /// What is wrong with the view.
+    pub(crate) fn relation(&self, dataset: &str, name: &str) -> Result<Option<LogicalPlan>, SqlError> {
+        let found = self.table_or_view(dataset, name)?;
+        let Some((columns, source)) = found else { return Ok(None) };
+        let Some(plan) = source.get_logical_plan() else {
+            return Err(SqlError::internal(format!("{dataset}.{name} has no plan")));
+        };
+        let shown = plan.schema().columns().into_iter().zip(columns.iter());
+        let shown = shown.filter(|(_, shown)| !shown.hidden).map(|(column, _)| Expr::Column(column));
+        let shown: Vec<_> = shown.collect();
+        LogicalPlanBuilder::from(plan.into_owned())
+            .project(shown)
+            .and_then(LogicalPlanBuilder::build)
+            .map(Some)
+            .map_err(|error| from_datafusion(&error))
+    }
+
+    /// Says which name there is in place of one that there is not.
+    pub(crate) fn not_found(&self, dataset: &str, name: &str) -> SqlError {
         let datasets = self.catalog.datasets();
         let is_default = dataset == self.default_dataset;
         if !is_default && !datasets.iter().any(|known| known == dataset) {
@@ -242,11 +272,7 @@ impl Tables for Planner<'_> {
         let columns = match known {
             Some(columns) => columns,
             None => {
-                let found = match self.table(dataset, name)? {
-                    Some(found) => Some(found),
-                    None if dataset == self.default_dataset => self.view(name)?,
-                    None => None,
-                };
+                let found = self.table_or_view(dataset, name)?;
                 let (columns, source) = found.ok_or_else(|| self.not_found(dataset, name))?;
                 self.found.borrow_mut().insert(key, (Rc::clone(&columns), source));
                 columns
