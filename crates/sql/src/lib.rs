@@ -20,7 +20,7 @@ mod parse;
 mod plan;
 mod result;
 mod rewrite;
-mod session;
+mod sessions;
 mod suggest;
 mod types;
 mod views;
@@ -30,7 +30,7 @@ pub use config::{EngineConfig, Pseudonyms};
 pub use engine::Engine;
 pub use error::{Code, SqlError};
 pub use result::{Column, QueryResult};
-pub use session::{
+pub use sessions::{
     Busy, JSON_FUNCTIONS, Session, SessionControl, Sessions, on_deep_stack, parse_postgres,
 };
 pub use types::JSON_TYPE_NAME;
