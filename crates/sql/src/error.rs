@@ -22,6 +22,10 @@ pub enum Code {
     ResourcesExceeded,
     /// The limit on time.
     Timeout,
+    /// The limit on queries that run and wait at once.
+    TooManyQueries,
+    /// A name that is taken.
+    AlreadyExists,
     /// Neither the query's nor the client's fault.
     Internal,
 }
@@ -37,6 +41,8 @@ impl Code {
             Self::ReadOnly => "read_only",
             Self::ResourcesExceeded => "resources_exceeded",
             Self::Timeout => "timeout",
+            Self::TooManyQueries => "too_many_queries",
+            Self::AlreadyExists => "already_exists",
             Self::Internal => "internal",
         }
     }
