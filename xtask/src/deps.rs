@@ -64,7 +64,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "millrace-sql",
-        ours: &["millrace-model"],
+        ours: &["millrace-model", "millrace-disk"],
         never: &["deltalake-core", "rquickjs", "tonic", "axum"],
         not_directly: &["parquet", "object_store", "opentelemetry-proto"],
     },

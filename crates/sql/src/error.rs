@@ -24,6 +24,10 @@ pub enum Code {
     Timeout,
     /// Somebody asked for it to end.
     Cancelled,
+    /// The limit on queries that run and wait at once.
+    TooManyQueries,
+    /// A name that is taken.
+    AlreadyExists,
     /// Neither the query's nor the client's fault.
     Internal,
 }
@@ -40,6 +44,8 @@ impl Code {
             Self::ResourcesExceeded => "resources_exceeded",
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
+            Self::TooManyQueries => "too_many_queries",
+            Self::AlreadyExists => "already_exists",
             Self::Internal => "internal",
         }
     }
@@ -76,7 +82,7 @@ impl SqlError {
 
     pub(crate) fn too_many_rows(rows_max: usize) -> Self {
         Self::new(Code::ResourcesExceeded, format!("the result has more than {rows_max} rows"))
-            .hint("add LIMIT, or aggregate")
+            .hint("add LIMIT, aggregate, or raise sql.rows_max")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -44,32 +44,25 @@ pub(crate) fn parse_query(sql: &str, query_bytes_max: usize) -> Result<Parsed, S
     }
 }
 
-/// Parses a view's file: `CREATE [OR REPLACE] VIEW name AS query`, or a bare query. Returns the name as
-/// written, if any, and the query.
+fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlError> {
+    statement(tokens(sql, query_bytes_max)?)
+}
+
+/// A text's tokens, within the limits of depth and size.
 ///
 /// # Errors
-/// As [`parse_query`].
-pub(crate) fn parse_view(sql: &str, query_bytes_max: usize) -> Result<(Option<String>, Query), SqlError> {
-    match one_statement(sql, query_bytes_max)? {
-        Statement::Query(query) => Ok((None, *query)),
-        Statement::CreateView(view) => {
-            Ok((view.name.0.last().and_then(|part| part.as_ident()).map(last_name_part), *view.query))
-        }
-        other => {
-            Err(refuse(&other)
-                .hint("a view's file holds CREATE OR REPLACE VIEW name AS SELECT ... or a query"))
-        }
-    }
-}
-
-fn last_name_part(ident: &datafusion::sql::sqlparser::ast::Ident) -> String {
-    ident.value.rsplit('.').next().unwrap_or_default().to_owned()
-}
-
-fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlError> {
-    let dialect = BigQueryDialect {};
+/// Texts that are no tokens or over a limit.
+pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    let tokens = tokens(&dialect, sql, query_bytes_max, false)?;
+    tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)
+}
+
+/// The one statement that tokens make.
+///
+/// # Errors
+/// Syntax errors with their position; none or several statements.
+pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
+    let dialect = BigQueryDialect {};
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
         .with_options(options)
@@ -87,11 +80,11 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
     }
 }
 
-/// A text's tokens, when it is not too large to be parsed.
+/// A text's tokens in a dialect, when it is not too large to be parsed.
 ///
 /// # Errors
 /// What no token is made of, with its position; texts over the limits of depth and size.
-pub(crate) fn tokens(
+pub(crate) fn tokens_of(
     dialect: &dyn Dialect,
     sql: &str,
     bytes_max: usize,
@@ -317,7 +310,7 @@ fn syntax_hint(found: &str) -> Option<String> {
 }
 
 /// The refusal of a statement that is not a query, by its first words.
-fn refuse(statement: &Statement) -> SqlError {
+pub(crate) fn refuse(statement: &Statement) -> SqlError {
     let text = statement.to_string();
     let words: Vec<_> = text.split_whitespace().take(2).collect();
     let name = match words.as_slice() {

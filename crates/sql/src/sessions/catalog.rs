@@ -141,7 +141,8 @@ impl Inner {
     pub(super) fn relations(&self, dataset: &str) -> Vec<(String, TableType)> {
         let mut relations: BTreeMap<String, TableType> = BTreeMap::new();
         if dataset == self.config.default_dataset {
-            relations.extend(self.views.names().map(|name| (name.to_owned(), TableType::View)));
+            let views = self.views.current();
+            relations.extend(views.names().map(|name| (name.to_owned(), TableType::View)));
         }
         relations.extend(self.catalog.tables(dataset).into_iter().map(|name| (name, TableType::Base)));
         relations.into_iter().collect()
@@ -149,6 +150,7 @@ impl Inner {
 
     /// The plan of a table or view: lower-case names, no hidden columns, a snapshot of now.
     fn relation(&self, dataset: &str, name: &str) -> std::result::Result<Option<LogicalPlan>, SqlError> {
-        self.planner(self.session.options()).relation(dataset, name)
+        let (views, state) = (self.views.current(), self.state());
+        self.planner(&views, &state).reading(&self.results).relation(dataset, name)
     }
 }

@@ -41,7 +41,7 @@ const BOUNDED_FUNCTIONS: [&str; 3] = ["lpad", "repeat", "rpad"];
 /// Syntax errors with their position; texts over the limits of depth and size.
 pub fn parse_postgres(sql: &str, bytes_max: usize) -> Result<Vec<Statement>, SqlError> {
     let dialect = PostgreSqlDialect {};
-    let tokens = parse::tokens(&dialect, sql, bytes_max, true)?;
+    let tokens = parse::tokens_of(&dialect, sql, bytes_max, true)?;
     Parser::new(&dialect)
         .with_recursion_limit(parse::PARSER_DEPTH_MAX)
         .with_tokens_with_locations(tokens)

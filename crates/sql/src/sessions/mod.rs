@@ -11,7 +11,6 @@ mod planner;
 use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
-use datafusion::common::config::ConfigOptions;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults};
@@ -26,11 +25,11 @@ use tokio::time::timeout_at;
 pub use control::{Busy, SessionControl};
 pub use dialect::{JSON_FUNCTIONS, parse_postgres};
 
-use crate::engine::{Engine, Inner, PLANNING_STACK_BYTES};
+use crate::PLANNING_STACK_BYTES;
+use crate::engine::{Engine, Inner};
 use crate::error::{Code, SqlError, from_datafusion};
 use crate::optimize::rules;
 use crate::parse::point_out;
-use crate::plan::Planner;
 use catalog::Datasets;
 use guard::GuardLimits;
 use planner::{GuardedPlanner, refuse_writes};
@@ -67,7 +66,7 @@ impl Engine {
         catalogs.register_catalog(inner.config.project.clone(), Arc::new(Datasets::new(Arc::clone(inner))));
         let state = SessionStateBuilder::new()
             .with_config(config(inner)?)
-            .with_runtime_env(Arc::clone(&inner.runtime))
+            .with_runtime_env(Arc::clone(inner.session.runtime()))
             .with_catalog_list(Arc::new(catalogs))
             .with_optimizer_rules(rules())
             .with_scalar_functions(dialect::scalar_functions())
@@ -193,7 +192,7 @@ impl Inner {
         let explained = from_datafusion(error);
         if let Some((dataset, name)) = missing_table(&explained.message) {
             return match self.datasets().iter().any(|known| known == dataset) {
-                true => self.planner(self.session.options()).not_found(dataset, name),
+                true => self.planner(&self.views.current(), &self.state()).not_found(dataset, name),
                 false => SqlError::new(Code::NotFound, format!("{dataset}.{name} does not exist")),
             };
         }
@@ -203,11 +202,6 @@ impl Inner {
             return explained.maybe_hint(hint.map(|line| line.trim_end().to_lowercase()));
         }
         point_out(explained, sql, &PostgreSqlDialect {})
-    }
-
-    fn planner<'a>(&'a self, options: &'a ConfigOptions) -> Planner<'a> {
-        let now = millrace_model::Micros::now().0;
-        Planner::new(self.catalog.as_ref(), &self.views, &self.config.default_dataset, options, now)
     }
 }
 
@@ -241,6 +235,7 @@ pub async fn on_deep_stack<T: Send + 'static>(
 fn config(inner: &Inner) -> Result<SessionConfig, SqlError> {
     let mut config = inner
         .session
+        .config()
         .clone()
         .with_default_catalog_and_schema(&inner.config.project, &inner.config.default_dataset);
     let options = config.options_mut();

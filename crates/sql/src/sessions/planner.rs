@@ -15,7 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::guard::{GuardExec, GuardLimits};
-use crate::engine::yielding;
+use crate::session::yielding;
 use crate::error::{Code, SqlError};
 use crate::optimize::finish;
 
