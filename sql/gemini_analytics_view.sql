@@ -138,9 +138,11 @@ WITH fields AS (
       JSON_VALUE(jsonPayload_json, '$.finish_reason'),
       JSON_VALUE(jsonPayload_json, '$.finish_reasons[0]'),
       JSON_VALUE(jsonPayload_json, '$."gen_ai.response.finish_reasons"[0]'),
+      JSON_VALUE(jsonPayload_json, '$.gen_ai_response_finish_reasons[0]'),
       JSON_VALUE(jsonPayload_json, '$.attributes.finish_reason'),
       JSON_VALUE(jsonPayload_json, '$.attributes.finish_reasons[0]'),
-      JSON_VALUE(jsonPayload_json, '$.attributes."gen_ai.response.finish_reasons"[0]')
+      JSON_VALUE(jsonPayload_json, '$.attributes."gen_ai.response.finish_reasons"[0]'),
+      JSON_VALUE(jsonPayload_json, '$.attributes.gen_ai_response_finish_reasons[0]')
     ) AS finish_reason,
     -- tokens
     SAFE_CAST(COALESCE(
@@ -188,6 +190,7 @@ WITH fields AS (
       JSON_VALUE(jsonPayload_json, '$.function_args'),
       JSON_VALUE(jsonPayload_json, '$.attributes.function_args')
     ) AS function_args,
+    CAST(NULL AS FLOAT64) AS function_duration_ms,  -- filled in below, where the event has its name
     SAFE_CAST(COALESCE(
       JSON_VALUE(jsonPayload_json, '$.success'),
       JSON_VALUE(jsonPayload_json, '$.attributes.success')
@@ -239,8 +242,18 @@ WITH fields AS (
 ),
 records AS (
   SELECT
-    *,
-    IF(event_name = 'gemini_cli.tool_call', duration_ms, NULL) AS function_duration_ms
+    * REPLACE (
+      -- no request has a billion tokens; two rows of 2^63 - 1 would make every sum fail
+      IF(input_tokens BETWEEN 0 AND 1000000000, input_tokens, NULL) AS input_tokens,
+      IF(output_tokens BETWEEN 0 AND 1000000000, output_tokens, NULL) AS output_tokens,
+      IF(cached_tokens BETWEEN 0 AND 1000000000, cached_tokens, NULL) AS cached_tokens,
+      IF(thoughts_tokens BETWEEN 0 AND 1000000000, thoughts_tokens, NULL) AS thoughts_tokens,
+      IF(tool_tokens BETWEEN 0 AND 1000000000, tool_tokens, NULL) AS tool_tokens,
+      IF(total_tokens BETWEEN 0 AND 1000000000, total_tokens, NULL) AS total_tokens,
+      IF(gen_ai_input_tokens BETWEEN 0 AND 1000000000, gen_ai_input_tokens, NULL) AS gen_ai_input_tokens,
+      IF(gen_ai_output_tokens BETWEEN 0 AND 1000000000, gen_ai_output_tokens, NULL) AS gen_ai_output_tokens,
+      IF(event_name = 'gemini_cli.tool_call', duration_ms, NULL) AS function_duration_ms
+    )
   FROM fields
 )
 SELECT ${user_columns}

@@ -1,8 +1,14 @@
 -- Tokens used per day, user and model. Only an api_response carries token counts, so only it is read; the
 -- gen_ai.* record beside it repeats two of them and is not counted again.
 --
--- A plain view: always fresh. Stands on: gemini_analytics_view. Placeholders: see README.md.
-CREATE OR REPLACE VIEW `${project}.${dataset}.vw_token_usage` AS
+-- Stands on: gemini_analytics_view. Placeholders: see README.md.
+CREATE OR REPLACE MATERIALIZED VIEW `${project}.${dataset}.vw_token_usage`
+OPTIONS (
+  enable_refresh = true,
+  refresh_interval_minutes = 60,
+  max_staleness = INTERVAL "2:0:0" HOUR TO SECOND,
+  allow_non_incremental_definition = true
+) AS
 SELECT
   DATE(timestamp) AS day,
   ${user},

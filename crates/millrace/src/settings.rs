@@ -75,6 +75,7 @@ pub fn engine(config: &Config) -> EngineConfig {
         rows_max: config.sql.rows_max,
         timeout: Duration::from_secs(config.sql.timeout_seconds),
         user_views_dir: config.sql.views.clone(),
+        prices_file: config.sql.prices_file.clone(),
         partitions: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }

@@ -89,6 +89,8 @@ fn sqlstate(failure: &SqlError) -> &'static str {
         Code::ResourcesExceeded if message.contains(" operators, the limit") => "54000",
         Code::ResourcesExceeded => state::LIMIT_EXCEEDED,
         Code::Timeout | Code::Cancelled => "57014",
+        Code::TooManyQueries => "53300",
+        Code::AlreadyExists => "42710",
         Code::Internal => state::INTERNAL,
     }
 }

@@ -52,6 +52,8 @@ pub struct EngineConfig {
     pub user_views_dir: Option<PathBuf>,
     /// What is kept of materialised views' results.
     pub results: ResultsConfig,
+    /// A file of model prices in the form of `sql/prices.csv`, instead of the built-in ones.
+    pub prices_file: Option<PathBuf>,
     /// How people are named in the views.
     pub pseudonyms: Pseudonyms,
 }
@@ -73,6 +75,7 @@ impl Default for EngineConfig {
             query_bytes_max: 1024 * 1024,
             user_views_dir: None,
             results: ResultsConfig::default(),
+            prices_file: None,
             pseudonyms: Pseudonyms::default(),
         }
     }

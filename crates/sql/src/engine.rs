@@ -15,6 +15,7 @@ use crate::error::{SqlError, from_datafusion};
 use crate::optimize::optimize;
 use crate::parse::{parse_query, point_out};
 use crate::plan::Planner;
+use crate::prices::WithPrices;
 use crate::result::{Column, Limits, QueryResult};
 use crate::results::Results;
 use crate::running;
@@ -48,12 +49,13 @@ pub(crate) struct Planned {
 }
 
 impl Engine {
-    /// Makes an engine. Reads the user's views; touches no table.
+    /// Makes an engine. Reads the user's views and prices; touches no table.
     ///
     /// # Errors
-    /// When the folder of views cannot be read or the spill folder cannot be used.
+    /// When the folder of views or the prices cannot be read or the spill folder cannot be used.
     pub fn new(config: EngineConfig, catalog: Arc<dyn Catalog>) -> Result<Self, SqlError> {
         let views = ViewStore::open(&config)?;
+        let catalog = Arc::new(WithPrices::new(catalog, &config)?);
         let session = Session::new(&SessionLimits {
             memory_bytes_max: config.memory_bytes_max,
             spill_dir: config.spill_dir.as_deref(),

@@ -21,6 +21,7 @@ mod manage;
 mod optimize;
 mod parse;
 mod plan;
+mod prices;
 mod pseudonyms;
 mod result;
 mod results;

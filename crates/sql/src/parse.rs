@@ -54,7 +54,9 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
 /// Texts that are no tokens or over a limit.
 pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)
+    let mut tokens = tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)?;
+    plain_after_safe(&mut tokens);
+    Ok(tokens)
 }
 
 /// The one statement that tokens make.
@@ -77,6 +79,21 @@ pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlErro
         (Some(statement), 0) => Ok(statement),
         (Some(_), more) => Err(SqlError::unsupported(format!("{} statements in one text", more + 1))
             .hint("send one query at a time")),
+    }
+}
+
+/// Behind `SAFE.` every name is a function's: the parser would look for the syntax that SUBSTR, TRIM, CEIL
+/// and others have in the standard.
+fn plain_after_safe(tokens: &mut [TokenWithSpan]) {
+    let is_safe =
+        |token: &Token| matches!(token, Token::Word(word) if word.value.eq_ignore_ascii_case("safe"));
+    for index in 2..tokens.len() {
+        let follows = tokens[index - 1].token == Token::Period && is_safe(&tokens[index - 2].token);
+        if let Token::Word(word) = &mut tokens[index].token
+            && follows
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
     }
 }
 

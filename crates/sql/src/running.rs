@@ -72,27 +72,40 @@ pub(crate) fn start(
     let (rows_sender, rows) = mpsc::channel(BATCHES_WAITING_MAX);
     let task = runtime.spawn(async move {
         let place = Arc::new(place);
-        let mut tally = Tally { began: Instant::now(), outcome: "cancelled" };
+        let mut tally = Tally::begin();
         // It ends in time also when nobody reads its rows.
         let work = run(inner, sql, Arc::clone(&place), head_sender, rows_sender);
         let outcome = match timeout_at(limits.deadline, work).await {
             Ok(outcome) => outcome,
             Err(_) => Err(limits.timed_out()),
         };
-        tally.outcome = match &outcome {
-            Ok(()) => "ok",
-            Err(error) if error.code == Code::Timeout => "timeout",
-            Err(_) => "error",
-        };
+        tally.end(&outcome);
         outcome
     });
     Started { head, rows, task: Task(task) }
 }
 
 /// Counts a query when it ends, however it ends.
-struct Tally {
+pub(crate) struct Tally {
     began: Instant,
     outcome: &'static str,
+}
+
+impl Tally {
+    /// Of a query that begins now, and is cancelled unless it ends.
+    pub(crate) fn begin() -> Self {
+        Self { began: Instant::now(), outcome: "cancelled" }
+    }
+
+    /// How the query ended.
+    pub(crate) fn end(&mut self, outcome: &Result<(), SqlError>) {
+        self.outcome = match outcome {
+            Ok(()) => "ok",
+            Err(error) if error.code == Code::Timeout => "timeout",
+            Err(error) if error.code == Code::Cancelled => "cancelled",
+            Err(_) => "error",
+        };
+    }
 }
 
 impl Drop for Tally {

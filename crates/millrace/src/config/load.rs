@@ -58,6 +58,7 @@ fn resolve(config: &mut Config, folder: &Path) {
     config.server.auth_token_file.iter_mut().for_each(absolute);
     config.server.postgres_users_file.iter_mut().for_each(absolute);
     config.sql.views.iter_mut().for_each(absolute);
+    config.sql.prices_file.iter_mut().for_each(absolute);
     for pipeline in &mut config.pipeline {
         pipeline.schema.iter_mut().for_each(absolute);
         if let Some(udf) = &mut pipeline.udf {
@@ -99,13 +100,14 @@ mod tests {
     fn paths_are_relative_to_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("millrace.toml");
-        let text = "data_dir = 'data'\n[sql]\nviews = '/abs'\n[[pipeline]]\nname = 'pipe'\ntopic = 'top'\ntable = 'd.t'\nudf = { path = 'a.js', function = 'f' }";
+        let text = "data_dir = 'data'\n[sql]\nviews = '/abs'\nprices_file = 'p.csv'\n[[pipeline]]\nname = 'pipe'\ntopic = 'top'\ntable = 'd.t'\nudf = { path = 'a.js', function = 'f' }";
         std::fs::File::create(&file)
             .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
             .unwrap();
         let config = load(Some(&file), None).unwrap();
         assert_eq!(config.data_dir, folder.path().join("data"));
         assert_eq!(config.sql.views, Some(PathBuf::from("/abs")));
+        assert_eq!(config.sql.prices_file, Some(folder.path().join("p.csv")));
         assert_eq!(config.pipeline[0].udf.as_ref().unwrap().path, Some(folder.path().join("a.js")));
         assert_eq!(load(Some(&file), Some(Path::new("other"))).unwrap().data_dir, Path::new("other"));
     }

@@ -276,11 +276,19 @@ pub struct Sql {
     pub rows_max: usize,
     /// A folder of `.sql` files, each the definition of a view.
     pub views: Option<PathBuf>,
+    /// A file of model prices, in the form of `sql/prices.csv`.
+    pub prices_file: Option<PathBuf>,
 }
 
 impl Default for Sql {
     fn default() -> Self {
-        Self { memory_bytes_max: 1 << 30, timeout_seconds: 60, rows_max: 1_000_000, views: None }
+        Self {
+            memory_bytes_max: 1 << 30,
+            timeout_seconds: 60,
+            rows_max: 1_000_000,
+            views: None,
+            prices_file: None,
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringBuilder, UInt64Array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Builder, ListArray, ListBuilder, StringBuilder, UInt64Array,
+    new_null_array,
+};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::{Result, internal_err};
@@ -39,6 +43,22 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         eval: field,
     },
     Definition { name: "array_length", forms: &[form(&[ARRAY], Kind::Int)], eval: length },
+    Definition {
+        name: "#first",
+        forms: &[Form {
+            takes: &[ARRAY, &[Kind::Int]],
+            optional: 0,
+            many: false,
+            gives: Gives::Computed(same_type),
+        }],
+        eval: first,
+    },
+    Definition {
+        name: "#offsets",
+        forms: &[Form { takes: &[ARRAY], optional: 0, many: false, gives: Gives::Many(Kind::Int) }],
+        eval: offsets,
+    },
+    Definition { name: "#join", forms: &[form(&[ARRAY, TEXT], Kind::String)], eval: join },
     Definition {
         name: "array_to_string",
         forms: &[optional(1, &[ARRAY, TEXT, TEXT], Kind::String)],
@@ -154,6 +174,60 @@ fn length(call: &Call<'_>) -> Result<ArrayRef> {
     let array = call.array(0)?;
     let lists = array.as_list::<i32>();
     call.collect::<Int64Type>(|row| Ok(lists.is_valid(row).then(|| i64::from(lists.value_length(row)))))
+}
+
+fn same_type(args: &ReturnFieldArgs<'_>) -> Result<FieldRef, SqlError> {
+    let field = args.arg_fields.first().ok_or_else(|| SqlError::internal("an array function without one"))?;
+    Ok(Arc::clone(field))
+}
+
+/// The first elements, at most so many: the LIMIT of ARRAY_AGG. None is NULL, as an aggregate of nothing is.
+fn first(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.array(0)?;
+    let DataType::List(item) = array.data_type() else { return internal_err!("a LIMIT of no array") };
+    let lists = array.as_list::<i32>();
+    let limits = call.ints(1)?;
+    let (mut indices, mut lengths, mut valid) = (Vec::new(), Vec::with_capacity(call.rows), Vec::new());
+    for row in 0..call.rows {
+        let limit = match limits.get(row).map(usize::try_from) {
+            Some(Ok(limit)) => limit,
+            _ => call.settle(Err("LIMIT is a number of elements from 0 on".to_owned()))?.unwrap_or_default(),
+        };
+        let there = if lists.is_valid(row) { lists.value_length(row) as usize } else { 0 };
+        let (start, length) = (lists.value_offsets()[row] as u64, there.min(limit));
+        indices.extend((0..length as u64).map(|offset| start + offset));
+        lengths.push(length);
+        valid.push(length > 0);
+    }
+    let values = take(lists.values(), &UInt64Array::from(indices), None)?;
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(NullBuffer::from(valid)))?))
+}
+
+/// Each element's offset: what UNNEST ... WITH OFFSET unnests beside the array.
+fn offsets(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.array(0)?;
+    let lists = array.as_list::<i32>();
+    let mut builder = ListBuilder::new(Int64Builder::new());
+    for row in 0..call.rows {
+        let length = if lists.is_valid(row) { i64::from(lists.value_length(row)) } else { 0 };
+        builder.values().extend((0..length).map(Some));
+        builder.append(lists.is_valid(row));
+    }
+    let DataType::List(item) = call.gives.data_type() else { return internal_err!("offsets are no array") };
+    let (_, offsets, values, nulls) = builder.finish().into_parts();
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, nulls)?))
+}
+
+/// STRING_AGG of a list that was cut: like ARRAY_TO_STRING, of strings only.
+fn join(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.array(0)?;
+    match array.data_type() {
+        DataType::List(item) if matches!(Kind::of(item), Kind::String | Kind::Null) => to_string(call),
+        _ => Err(SqlError::invalid("STRING_AGG with LIMIT takes strings")
+            .hint("cast the value: CAST(x AS STRING)")
+            .into()),
+    }
 }
 
 /// The elements as text with a text between them; NULLs left out, or as the third argument.

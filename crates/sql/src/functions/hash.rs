@@ -7,10 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::compute;
+use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::Result;
 use datafusion::functions::crypto;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 
+use super::farm::fingerprint;
 use super::scalar::{Call, Definition, form};
 use crate::types::Kind;
 
@@ -29,6 +31,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         forms: &[form(&[HASHED], Kind::Bytes)],
         eval: |call| hashed(call, &crypto::sha512()),
     },
+    Definition {
+        name: "farm_fingerprint",
+        forms: &[form(&[&[Kind::String]], Kind::Int), form(&[BYTES], Kind::Int)],
+        eval: farm_fingerprint,
+    },
     Definition { name: "to_hex", forms: &[form(&[BYTES], Kind::String)], eval: to_hex },
     Definition { name: "from_hex", forms: &[form(&[TEXT], Kind::Bytes)], eval: from_hex },
     Definition { name: "to_base64", forms: &[form(&[BYTES], Kind::String)], eval: to_base64 },
@@ -46,6 +53,18 @@ fn hashed(call: &Call<'_>, function: &ScalarUDF) -> Result<ArrayRef> {
     };
     let hashes = function.invoke_with_args(args)?.to_array(call.rows)?;
     Ok(compute::cast(&hashes, call.gives.data_type())?)
+}
+
+fn farm_fingerprint(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.kind(0) == Kind::Bytes {
+        let values = call.blobs(0)?;
+        return call
+            .collect::<Int64Type>(|row| Ok(values.get(row).map(|bytes| fingerprint(bytes).cast_signed())));
+    }
+    let values = call.texts(0)?;
+    call.collect::<Int64Type>(|row| {
+        Ok(values.get(row).map(|text| fingerprint(text.as_bytes()).cast_signed()))
+    })
 }
 
 fn to_hex(call: &Call<'_>) -> Result<ArrayRef> {

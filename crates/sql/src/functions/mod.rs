@@ -8,6 +8,7 @@ mod cast;
 mod civil;
 mod conditional;
 mod date;
+mod farm;
 mod hash;
 pub(crate) mod json;
 mod quantiles;

@@ -4,6 +4,7 @@
 mod check;
 mod operators;
 mod source;
+mod unnest;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -127,7 +128,7 @@ impl<'a> Planner<'a> {
         let plan = SqlToRel::new_with_options(self, options)
             .sql_statement_to_plan(Statement::Query(Box::new(query)))
             .map_err(|error| self.explain(&error))?;
-        let plan = check::check(plan)?;
+        let plan = check::check(unnest::beside(plan)?)?;
         if plan.schema().fields().len() != columns.len() {
             return Err(SqlError::internal("the plan has other columns than the query"));
         }

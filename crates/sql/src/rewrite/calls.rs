@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, ObjectName, ObjectNamePart, Value,
-    helpers::attached_token::AttachedToken,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, NullTreatment, ObjectName,
+    ObjectNamePart, Value, helpers::attached_token::AttachedToken,
 };
 
 use super::expr::as_interval;
@@ -68,6 +68,9 @@ pub(super) fn rewrite_call(mut function: Function, now_micros: i64) -> Result<Ex
         return Ok(Expr::Function(function));
     }
     positional(&mut function, &name)?;
+    if let Some(limit) = take_limit(&mut function, &name)? {
+        return limited(function, &name, limit, now_micros);
+    }
     if let Some(rewritten) = special(&name, safe, &function, now_micros)? {
         return Ok(rewritten);
     }
@@ -140,6 +143,8 @@ fn refuse_clauses(function: &Function, name: &str) -> Result<(), SqlError> {
                 return Err(SqlError::invalid(format!("{} takes no {clause}", name.to_uppercase())));
             }
             FunctionArgumentClause::IgnoreOrRespectNulls(_) | FunctionArgumentClause::OrderBy(_) => {}
+            FunctionArgumentClause::Limit(_)
+                if matches!(name, "array_agg" | "string_agg") && function.over.is_none() => {}
             other => {
                 return Err(SqlError::unsupported(format!(
                     "{}: {other} is not supported",
@@ -149,6 +154,37 @@ fn refuse_clauses(function: &Function, name: &str) -> Result<(), SqlError> {
         }
     }
     Ok(())
+}
+
+/// Takes the LIMIT out of an aggregate's arguments.
+fn take_limit(function: &mut Function, name: &str) -> Result<Option<Expr>, SqlError> {
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    let is_limit = |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::Limit(_));
+    let Some(index) = list.clauses.iter().position(is_limit) else { return Ok(None) };
+    match list.clauses.remove(index) {
+        FunctionArgumentClause::Limit(limit @ Expr::Value(_)) => Ok(Some(limit)),
+        _ => Err(SqlError::invalid(format!("{}: LIMIT takes a number", name.to_uppercase()))),
+    }
+}
+
+/// ARRAY_AGG or STRING_AGG of the first values only: the whole array, and then its first elements.
+fn limited(mut function: Function, name: &str, limit: Expr, now_micros: i64) -> Result<Expr, SqlError> {
+    let between = match (name, arguments(&function).as_slice()) {
+        ("array_agg", _) => None,
+        (_, [_]) => Some(string(",")),
+        (_, [_, between]) => Some(between.clone()),
+        (_, given) => return Err(wrong_count(name, given.len())),
+    };
+    if let (FunctionArguments::List(list), Some(_)) = (&mut function.args, &between) {
+        list.args.truncate(1);
+        list.clauses.push(FunctionArgumentClause::IgnoreOrRespectNulls(NullTreatment::IgnoreNulls));
+    }
+    function.name = ObjectName(vec![ObjectNamePart::Identifier(plain("array_agg"))]);
+    let first = call("#first", vec![rewrite_call(function, now_micros)?, limit]);
+    Ok(match between {
+        Some(between) => call("#join", vec![first, between]),
+        None => first,
+    })
 }
 
 /// Named arguments put in their places; only PARSE_JSON has one here.

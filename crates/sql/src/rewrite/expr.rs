@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function, Query,
+    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function, Ident, Query,
     Subscript, TrimWhereField, TypedString, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
     WindowSpec, WindowType,
 };
@@ -212,7 +212,9 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
         | Expr::Wildcard(_)
         | Expr::AtTimeZone { .. } => expr,
         Expr::Named { expr, name } => Expr::Named { expr, name: plain(&name.value.to_lowercase()) },
-        Expr::Struct { values, fields } if fields.is_empty() => Expr::Struct { values, fields },
+        Expr::Struct { values, fields } if fields.is_empty() => {
+            Expr::Struct { values: named(values), fields }
+        }
         Expr::Struct { .. } => {
             return Err(SqlError::unsupported("STRUCT<types>(...) is not supported")
                 .hint("write STRUCT(value AS name, ...)"));
@@ -236,11 +238,33 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
     })
 }
 
+/// The fields of a STRUCT, with the names of the columns that they are, where no two are alike.
+fn named(values: Vec<Expr>) -> Vec<Expr> {
+    let names: Vec<_> = values.iter().map(field_name).collect();
+    let unique = |name: &Ident| names.iter().flatten().filter(|other| other.value == name.value).count() == 1;
+    let pairs = values.into_iter().zip(names.iter());
+    pairs
+        .map(|(value, name)| match (value, name) {
+            (value @ Expr::Named { .. }, _) => value,
+            (value, Some(name)) if unique(name) => Expr::Named { expr: Box::new(value), name: name.clone() },
+            (value, _) => value,
+        })
+        .collect()
+}
+
+fn field_name(value: &Expr) -> Option<Ident> {
+    match value {
+        Expr::Identifier(name) | Expr::Named { name, .. } => Some(plain(&name.value)),
+        Expr::CompoundIdentifier(path) => path.last().map(|name| plain(&name.value)),
+        _ => None,
+    }
+}
+
 fn shortened(expr: &Expr) -> String {
     expr.to_string().chars().take(80).collect()
 }
 
-fn lowered(ident: &datafusion::sql::sqlparser::ast::Ident) -> datafusion::sql::sqlparser::ast::Ident {
+fn lowered(ident: &Ident) -> Ident {
     let mut lowered = plain(&ident.value.to_lowercase());
     lowered.span = ident.span;
     lowered
@@ -391,6 +415,11 @@ impl Contents {
         let mut contents = Self::default();
         let _ = Visit::visit(expr, &mut contents);
         contents
+    }
+
+    /// Whether it names a column.
+    pub(super) fn names_columns(&self) -> bool {
+        self.columns
     }
 
     /// Whether GROUP BY ALL groups by it.

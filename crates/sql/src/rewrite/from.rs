@@ -6,7 +6,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::calls::call;
-use super::{Columns, OutputColumn, Rewriter, plain, renamed};
+use super::unnest::always;
+use super::{Columns, Rewriter, plain, renamed};
 use crate::error::SqlError;
 use crate::suggest::nearest;
 
@@ -41,15 +42,20 @@ impl Rewriter<'_> {
     pub(super) fn from(&mut self, from: &mut [TableWithJoins]) -> Result<FromScope, SqlError> {
         let mut scope = FromScope::default();
         for item in from {
-            scope = scope.join(self.table_with_joins(item)?);
+            let first = scope.tables.is_empty();
+            scope = scope.join(self.table_with_joins(item, first)?);
         }
         Ok(scope)
     }
 
-    fn table_with_joins(&mut self, item: &mut TableWithJoins) -> Result<FromScope, SqlError> {
-        let mut scope = self.factor(&mut item.relation)?;
+    /// `first`: no table stands before it.
+    fn table_with_joins(&mut self, item: &mut TableWithJoins, first: bool) -> Result<FromScope, SqlError> {
+        let mut scope = self.factor(&mut item.relation, first)?;
         for join in &mut item.joins {
-            let right = self.factor(&mut join.relation)?;
+            if matches!(join.relation, TableFactor::UNNEST { .. }) {
+                always(&mut join.join_operator);
+            }
+            let right = self.factor(&mut join.relation, false)?;
             scope = self.join(join, scope, right)?;
         }
         Ok(scope)
@@ -87,7 +93,7 @@ impl Rewriter<'_> {
         }
     }
 
-    fn factor(&mut self, factor: &mut TableFactor) -> Result<FromScope, SqlError> {
+    fn factor(&mut self, factor: &mut TableFactor, first: bool) -> Result<FromScope, SqlError> {
         match factor {
             TableFactor::Table { name, alias, args, version, sample, with_hints, .. } => {
                 if args.is_some() {
@@ -110,17 +116,9 @@ impl Rewriter<'_> {
                 self.aliased(alias, None, columns)
             }
             TableFactor::NestedJoin { table_with_joins, alias: None } => {
-                self.table_with_joins(table_with_joins)
+                self.table_with_joins(table_with_joins, first)
             }
-            TableFactor::UNNEST { alias, array_exprs, with_offset, with_offset_alias, .. } => {
-                if *with_offset || with_offset_alias.is_some() {
-                    return Err(SqlError::unsupported("UNNEST ... WITH OFFSET is not supported"));
-                }
-                for expr in array_exprs.iter_mut() {
-                    self.expr(expr)?;
-                }
-                self.unnest(alias)
-            }
+            TableFactor::UNNEST { .. } => self.unnest(factor, first),
             TableFactor::Pivot { .. } => Err(SqlError::unsupported("PIVOT is not supported")),
             TableFactor::Unpivot { .. } => Err(SqlError::unsupported("UNPIVOT is not supported")),
             other => Err(SqlError::unsupported(format!("{other} in FROM is not supported"))),
@@ -195,30 +193,6 @@ impl Rewriter<'_> {
             .collect();
         Ok(FromScope { star, tables: vec![name] })
     }
-
-    /// `UNNEST(array) AS x`: x is both the table and its only column.
-    fn unnest(&mut self, alias: &mut Option<TableAlias>) -> Result<FromScope, SqlError> {
-        let display = match alias {
-            Some(alias) => alias.name.value.clone(),
-            None => {
-                self.aliases_made += 1;
-                format!("_q{}", self.aliases_made)
-            }
-        };
-        let lower = display.to_lowercase();
-        *alias =
-            Some(table_alias(&lower, vec![TableAliasColumnDef { name: plain(&lower), data_type: None }]));
-        let column = OutputColumn::shown(display);
-        Ok(FromScope {
-            star: vec![StarColumn {
-                expr: qualified(&lower, &column.name),
-                table: lower.clone(),
-                name: column.name,
-                hidden: false,
-            }],
-            tables: vec![lower],
-        })
-    }
 }
 
 /// Which side of a join keeps its rows when the other has none.
@@ -265,11 +239,11 @@ fn using(
     Ok(FromScope { star: merged, ..scope })
 }
 
-fn qualified(table: &str, column: &str) -> Expr {
+pub(super) fn qualified(table: &str, column: &str) -> Expr {
     Expr::CompoundIdentifier(vec![plain(table), plain(&column.to_lowercase())])
 }
 
-fn table_alias(name: &str, columns: Vec<TableAliasColumnDef>) -> TableAlias {
+pub(super) fn table_alias(name: &str, columns: Vec<TableAliasColumnDef>) -> TableAlias {
     TableAlias { explicit: true, name: plain(name), columns, at: None }
 }
 

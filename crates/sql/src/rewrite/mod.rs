@@ -11,6 +11,7 @@ mod from;
 mod literal;
 mod select;
 mod shape;
+mod unnest;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

@@ -16,28 +16,33 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{FutureExt, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::control::SessionControl;
-use crate::error::SqlError;
+use crate::engine::{Inner, runtime_or_current};
+use crate::error::{SqlError, from_datafusion};
 use crate::result::Limits;
+use crate::running::Tally;
 
 /// Batches that are made ahead of what the client has taken.
 const BATCHES_AHEAD_MAX: usize = 1;
 
+/// How long a query whose rows nobody takes keeps its place among those that run.
+const UNREAD_MAX: Duration = Duration::from_secs(1);
+
 /// What one session's queries may take.
 #[derive(Debug, Clone)]
 pub(super) struct GuardLimits {
-    pub(super) timeout: Duration,
-    pub(super) rows_max: usize,
+    pub(super) engine: Arc<Inner>,
     pub(super) control: Arc<SessionControl>,
 }
 
 impl GuardLimits {
     /// The limits of a query that starts now.
     pub(super) fn starting(&self) -> Limits {
-        let timeout = self.control.statement_timeout(self.timeout);
-        Limits { deadline: Instant::now() + timeout, timeout, rows_max: self.rows_max }
+        let config = &self.engine.config;
+        let timeout = self.control.statement_timeout(config.timeout);
+        Limits { deadline: Instant::now() + timeout, timeout, rows_max: config.rows_max }
     }
 }
 
@@ -63,8 +68,8 @@ impl DisplayAs for GuardExec {
         write!(
             formatter,
             "GuardExec: timeout_ms={}, rows_max={}",
-            self.limits.timeout.as_millis(),
-            self.limits.rows_max
+            self.limits.engine.config.timeout.as_millis(),
+            self.limits.engine.config.rows_max
         )
     }
 }
@@ -120,25 +125,32 @@ fn started(
 ) -> stream::BoxStream<'static, Batch> {
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD_MAX);
     let limited = limits.starting();
+    let engine = Arc::clone(&limits.engine);
     let mut cancellation = limits.control.cancellation();
+    let runtime = match runtime_or_current(engine.config.runtime.as_ref()) {
+        Ok(runtime) => runtime,
+        Err(error) => return stream::once(std::future::ready(Err(error.into()))).boxed(),
+    };
     let mut task = JoinSet::new();
-    task.spawn(async move {
-        // A limit on queries at once takes its place here and gives it back when the task ends.
-        let run = AssertUnwindSafe(send_batches(input, context, limited.rows_max, &sender)).catch_unwind();
-        let failure = tokio::select! {
+    let work = async move {
+        let mut tally = Tally::begin();
+        let run = AssertUnwindSafe(send_batches(&engine, input, context, &limited, &sender)).catch_unwind();
+        let ended: Result<(), SqlError> = tokio::select! {
             biased;
-            error = cancellation.cancelled() => Some(error.into()),
-            () = tokio::time::sleep_until(limited.deadline) => Some(limited.timed_out().into()),
+            error = cancellation.cancelled() => Err(error),
+            () = tokio::time::sleep_until(limited.deadline) => Err(limited.timed_out()),
             ended = run => match ended {
-                Ok(result) => result.err(),
-                Err(_) => Some(SqlError::internal("the query engine failed on this query").into()),
+                Ok(result) => result.map_err(|error| from_datafusion(&error)),
+                Err(_) => Err(SqlError::internal("the query engine failed on this query")),
             },
         };
-        if let Some(error) = failure {
-            // `run` is dropped by now and its memory free, however long the client takes to hear of it.
-            let _ = sender.send(Err(error)).await;
+        tally.end(&ended);
+        if let Err(error) = ended {
+            // The query is dropped by now and its memory free, however long the client takes to hear of it.
+            let _ = sender.send(Err(error.into())).await;
         }
-    });
+    };
+    task.spawn_on(work, &runtime);
     stream::unfold((receiver, task), |(mut receiver, task)| async move {
         let batch = receiver.recv().await?;
         Some((batch, (receiver, task)))
@@ -147,22 +159,37 @@ fn started(
 }
 
 async fn send_batches(
+    engine: &Inner,
     input: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    rows_max: usize,
+    limits: &Limits,
     sender: &mpsc::Sender<Batch>,
 ) -> Result<()> {
+    let mut place = Some(engine.admission.enter(limits).await?);
     let mut batches = input.execute(0, context)?;
     let mut rows: usize = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;
         rows += batch.num_rows();
-        if rows > rows_max {
-            return Err(SqlError::too_many_rows(rows_max).into());
+        if rows > limits.rows_max {
+            return Err(SqlError::too_many_rows(limits.rows_max).into());
         }
-        if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
-            // Nobody reads any more.
-            return Ok(());
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        let free = match timeout(UNREAD_MAX, sender.reserve()).await {
+            Ok(free) => free,
+            Err(_) => {
+                // Who reads slowly must not keep others from running.
+                place = None;
+                sender.reserve().await
+            }
+        };
+        // Nobody reads any more.
+        let Ok(free) = free else { return Ok(()) };
+        free.send(Ok(batch));
+        if place.is_none() {
+            place = Some(engine.admission.enter(limits).await?);
         }
     }
     Ok(())

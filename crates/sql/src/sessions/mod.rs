@@ -43,7 +43,6 @@ pub struct Sessions {
 
 /// One client's session. Settings made in it end with it.
 pub struct Session {
-    engine: Arc<Inner>,
     context: SessionContext,
     limits: GuardLimits,
 }
@@ -109,15 +108,11 @@ impl Sessions {
     #[must_use]
     pub fn open(&self, control: Arc<SessionControl>) -> Session {
         let engine = Arc::clone(self.engine.inner());
-        let limits = GuardLimits {
-            timeout: engine.config.timeout,
-            rows_max: engine.config.rows_max,
-            control,
-        };
+        let limits = GuardLimits { engine, control };
         let state = SessionStateBuilder::new_from_existing(self.template.state())
             .with_query_planner(Arc::new(GuardedPlanner::new(limits.clone())))
             .build();
-        Session { engine, context: SessionContext::new_with_state(state), limits }
+        Session { context: SessionContext::new_with_state(state), limits }
     }
 }
 
@@ -138,7 +133,7 @@ impl Session {
     /// The time limit of a query that starts now.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {
-        self.limits.control.statement_timeout(self.limits.timeout)
+        self.limits.control.statement_timeout(self.limits.engine.config.timeout)
     }
 
     /// Plans one parsed statement over a snapshot of all tables in it; `sql` is the text that it is of,
@@ -147,7 +142,7 @@ impl Session {
     /// # Errors
     /// What is wrong with it; [`crate::Code::ReadOnly`] when it would write; the limit on time.
     pub async fn plan(&self, statement: Statement, sql: &str) -> Result<LogicalPlan, SqlError> {
-        let (engine, state, sql) = (Arc::clone(&self.engine), self.context.state(), sql.to_owned());
+        let (engine, state, sql) = (Arc::clone(&self.limits.engine), self.context.state(), sql.to_owned());
         self.limited(move |runtime| {
             let planned = state.statement_to_plan(DfStatement::Statement(Box::new(statement)));
             let plan = runtime.block_on(planned).map_err(|error| engine.explain(&error, &sql))?;

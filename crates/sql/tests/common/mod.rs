@@ -140,24 +140,28 @@ pub fn engine(config: EngineConfig, catalog: MemoryCatalog) -> Engine {
     Engine::new(config, Arc::new(catalog)).unwrap()
 }
 
+/// A result's columns as `name TYPE`, and its rows as cells of text.
+pub async fn cells(engine: &Engine, sql: &str) -> Result<(Vec<String>, Vec<Vec<Option<String>>>), SqlError> {
+    let mut result = engine.query(sql).await?;
+    let columns =
+        result.columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
+    let fields = result.fields();
+    let mut rows = Vec::new();
+    while let Some(batch) = result.next().await? {
+        let cells = |row| {
+            let columns = fields.iter().zip(batch.columns());
+            columns.map(|(field, column)| format::cell_text(field, column, row)).collect()
+        };
+        rows.extend((0..batch.num_rows()).map(cells));
+    }
+    Ok((columns, rows))
+}
+
 /// A result as lines: cells between ` | `, NULL as NULL, behind a line of names and types.
 pub async fn lines(engine: &Engine, sql: &str) -> Result<Vec<String>, SqlError> {
-    let mut result = engine.query(sql).await?;
-    let head: Vec<_> =
-        result.columns.iter().map(|column| format!("{} {}", column.name, column.type_name)).collect();
-    let mut lines = vec![head.join(" | ")];
-    let fields = result.fields();
-    while let Some(batch) = result.next().await? {
-        for row in 0..batch.num_rows() {
-            let cells: Vec<_> = fields
-                .iter()
-                .zip(batch.columns())
-                .map(|(field, column)| {
-                    format::cell_text(field, column, row).unwrap_or_else(|| "NULL".to_owned())
-                })
-                .collect();
-            lines.push(cells.join(" | "));
-        }
-    }
-    Ok(lines)
+    let (columns, rows) = cells(engine, sql).await?;
+    let row = |row: Vec<Option<String>>| {
+        row.into_iter().map(|cell| cell.unwrap_or_else(|| "NULL".to_owned())).collect::<Vec<_>>().join(" | ")
+    };
+    Ok(std::iter::once(columns.join(" | ")).chain(rows.into_iter().map(row)).collect())
 }

@@ -9,7 +9,11 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicr
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use serde_json::{Map, Value};
 
-/// One log record as Cloud Logging has it.
+/// The time of a row that has none.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// One log record as Cloud Logging has it. Where an object is expected, a string stands for JSON text as
+/// it is, broken or not.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     pub timestamp_micros: i64,
@@ -134,11 +138,15 @@ fn micros_of(text: &str) -> i64 {
 
 /// The rows as the default UDF makes them: scalars pass, objects are JSON text.
 pub fn table(entries: &[Entry]) -> RecordBatch {
-    let object = |value: &Value| value.is_object().then(|| value.to_string());
+    let object = |value: &Value| match value {
+        Value::Object(_) => Some(value.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    };
     let texts = |text: &dyn Fn(&Entry) -> Option<String>| -> ArrayRef {
         Arc::new(entries.iter().map(text).collect::<StringArray>())
     };
-    let times = entries.iter().map(|entry| Some(entry.timestamp_micros));
+    let times = entries.iter().map(|entry| Some(entry.timestamp_micros).filter(|time| *time != NO_TIME));
     let times: ArrayRef = Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC"));
     let mut columns = vec![
         ("timestamp", times.clone()),
