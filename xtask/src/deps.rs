@@ -76,7 +76,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "millrace-sql",
-        ours: &["millrace-model", "millrace-jsonpath"],
+        ours: &["millrace-model", "millrace-disk", "millrace-jsonpath"],
         never: &["deltalake-core", "rquickjs", "tonic", "axum"],
         not_directly: &["parquet", "object_store", "opentelemetry-proto"],
     },

@@ -5,6 +5,7 @@
 
 mod bench;
 mod children;
+mod clients;
 mod crash;
 mod demo;
 mod deps;
@@ -49,6 +50,8 @@ enum Chore {
     DiskFull(disk_full::DiskFullArguments),
     /// Let an independent Delta reader read a table that a real run made
     Readers(readers::ReadersArguments),
+    /// Let psql, psycopg and SQLAlchemy use the Postgres port of a real run
+    Clients(clients::ClientsArguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Demo(arguments) => demo::run(&arguments),
         Chore::DiskFull(arguments) => disk_full::run(&arguments),
         Chore::Readers(arguments) => readers::run(&arguments),
+        Chore::Clients(arguments) => clients::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

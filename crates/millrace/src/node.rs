@@ -1,7 +1,8 @@
 //! The running parts of a server, wired together, and what they report.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -24,6 +25,7 @@ pub struct Node {
     lake: Arc<Lake>,
     tables: Arc<Tables>,
     pipelines: Vec<Running>,
+    postgres: OnceLock<String>,
     started: Instant,
 }
 
@@ -64,7 +66,8 @@ impl Node {
             pipelines.push(start_pipeline(config, &log, &lake, &mut tables, plan)?);
         }
         release_forgotten_holds(&log, &pipelines);
-        Ok(Self { log, lake, tables: Arc::new(tables), pipelines, started })
+        let postgres = OnceLock::new();
+        Ok(Self { log, lake, tables: Arc::new(tables), pipelines, postgres, started })
     }
 
     /// The log, for ingest.
@@ -75,6 +78,11 @@ impl Node {
     /// The tables, for queries.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// Says where Postgres clients connect, for the status.
+    pub fn announce_postgres(&self, project: &str, address: SocketAddr) {
+        self.postgres.get_or_init(|| format!("postgresql://{address}/{project}"));
     }
 
     /// Removes what retention says, and counts the topics where it could not.
@@ -181,6 +189,7 @@ impl Facts for Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: pipelines.iter().all(|pipeline| pipeline.state == "running"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
+            postgres: self.postgres.get().cloned(),
             topics: topic_statuses(&self.log),
             pipelines,
             tables: self.tables.iter().map(|(name, table)| table_status(name, table)).collect(),

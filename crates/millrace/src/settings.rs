@@ -9,6 +9,7 @@ use millrace_ingest::{Filter, IngestConfig, Route};
 use millrace_lake::LakeConfig;
 use millrace_log::{LogConfig, TopicConfig};
 use millrace_model::names;
+use millrace_postgres::{Credentials, PostgresConfig};
 use millrace_sql::EngineConfig;
 
 use anyhow::{Context, Result};
@@ -78,6 +79,23 @@ pub fn engine(config: &Config) -> EngineConfig {
         partitions: std::thread::available_parallelism().map_or(1, usize::from),
         ..EngineConfig::default()
     }
+}
+
+/// The Postgres port's settings; `None` when there is none.
+///
+/// # Errors
+/// When the file of users cannot be used, or anybody on the network could log in.
+pub fn postgres(config: &Config, token: Option<&str>) -> Result<Option<PostgresConfig>> {
+    let server = &config.server;
+    if server.postgres_port == 0 {
+        return Ok(None);
+    }
+    Ok(Some(PostgresConfig {
+        credentials: Credentials::load(server.postgres_users_file.as_deref(), token, server.bind)?,
+        connections_max: server.postgres_connections_max,
+        drain_timeout: Duration::from_secs(server.drain_timeout_seconds),
+        ..PostgresConfig::default()
+    }))
 }
 
 /// Which entries go where.

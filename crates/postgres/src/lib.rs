@@ -1,1 +1,34 @@
-//! The Postgres wire.
+//! The Postgres wire: `psql`, drivers and dashboards connect here and read the tables and views.
+//!
+//! ```text
+//! listen -> connection (limits on bytes and time) -> startup (who) -> simple, extended (how it asks)
+//!        -> service (what it asks) -> statement (what it may) -> millrace_sql::Session
+//! ```
+//!
+//! **Invariant:** this crate knows the wire, Postgres' catalogue and clients' habits, not where tables live
+//! nor how rows got there: everything is read through `millrace_sql`'s sessions. No statement that writes
+//! gets past `statement`, and none that does would get past a session.
+
+mod auth;
+mod cancel;
+mod connection;
+mod counted;
+mod cursor;
+mod errors;
+mod extended;
+mod limited;
+mod listen;
+mod parameters;
+mod prepared;
+mod rows;
+mod server;
+mod service;
+mod session;
+mod settings;
+mod simple;
+mod startup;
+mod statement;
+
+pub use auth::{Credentials, CredentialsError};
+pub use listen::Postgres;
+pub use server::{PostgresConfig, PostgresError};

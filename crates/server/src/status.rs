@@ -11,6 +11,9 @@ pub struct Status {
     pub ready: bool,
     /// Since the process began.
     pub uptime_seconds: f64,
+    /// Where Postgres clients connect, for instance `postgresql://127.0.0.1:5433/local`.
+    #[serde(default)]
+    pub postgres: Option<String>,
     /// Every topic, by name.
     pub topics: Vec<TopicStatus>,
     /// Every pipeline, in the order of the configuration.

@@ -16,4 +16,11 @@ pub trait Catalog: Send + Sync {
     /// A table by its exact name. Field metadata `bigquery_type` tells JSON and other types that Arrow
     /// has no type for from plain strings.
     fn table(&self, dataset: &str, name: &str) -> Option<Arc<dyn TableProvider>>;
+
+    /// A number that is another whenever the table's rows may be: what is kept of an answer is good as
+    /// long as it stays. Never of a newer state than [`Self::table`] asked for after it. `None`: unknown.
+    fn version(&self, dataset: &str, name: &str) -> Option<u64> {
+        let _ = (dataset, name);
+        None
+    }
 }

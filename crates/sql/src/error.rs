@@ -22,6 +22,12 @@ pub enum Code {
     ResourcesExceeded,
     /// The limit on time.
     Timeout,
+    /// Somebody asked for it to end.
+    Cancelled,
+    /// The limit on queries that run and wait at once.
+    TooManyQueries,
+    /// A name that is taken.
+    AlreadyExists,
     /// Neither the query's nor the client's fault.
     Internal,
 }
@@ -37,6 +43,9 @@ impl Code {
             Self::ReadOnly => "read_only",
             Self::ResourcesExceeded => "resources_exceeded",
             Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::TooManyQueries => "too_many_queries",
+            Self::AlreadyExists => "already_exists",
             Self::Internal => "internal",
         }
     }
@@ -71,6 +80,11 @@ impl SqlError {
         Self::new(Code::Internal, message)
     }
 
+    pub(crate) fn too_many_rows(rows_max: usize) -> Self {
+        Self::new(Code::ResourcesExceeded, format!("the result has more than {rows_max} rows"))
+            .hint("add LIMIT, aggregate, or raise sql.rows_max")
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -88,6 +102,13 @@ impl SqlError {
 impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
         Self::External(Box::new(error))
+    }
+}
+
+/// What went wrong while a session's rows were made.
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> Self {
+        from_datafusion(&error)
     }
 }
 

@@ -1,7 +1,7 @@
 //! From text to exactly one read-only query, whatever the text is.
 
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use datafusion::sql::sqlparser::dialect::BigQueryDialect;
+use datafusion::sql::sqlparser::dialect::{BigQueryDialect, Dialect};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -14,7 +14,7 @@ const NESTING_MAX: usize = 200;
 
 /// How deep the parser may recurse: a level of nesting takes it several calls. Out of reach of what
 /// [`check_size`] lets through, because the parser takes its own limit for a syntax error now and then.
-const PARSER_DEPTH_MAX: usize = 10 * NESTING_MAX;
+pub(crate) const PARSER_DEPTH_MAX: usize = 10 * NESTING_MAX;
 
 /// Most operators in one query: each may deepen the tree by one, and trees are taken apart by
 /// recursion. Lists of values do not count.
@@ -44,53 +44,34 @@ pub(crate) fn parse_query(sql: &str, query_bytes_max: usize) -> Result<Parsed, S
     }
 }
 
-/// Parses a view's file: `CREATE [OR REPLACE] VIEW name AS query`, or a bare query. Returns the name as
-/// written, if any, and the query.
+fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlError> {
+    statement(tokens(sql, query_bytes_max)?)
+}
+
+/// A text's tokens, within the limits of depth and size.
 ///
 /// # Errors
-/// As [`parse_query`].
-pub(crate) fn parse_view(sql: &str, query_bytes_max: usize) -> Result<(Option<String>, Query), SqlError> {
-    match one_statement(sql, query_bytes_max)? {
-        Statement::Query(query) => Ok((None, *query)),
-        Statement::CreateView(view) => {
-            Ok((view.name.0.last().and_then(|part| part.as_ident()).map(last_name_part), *view.query))
-        }
-        other => {
-            Err(refuse(&other)
-                .hint("a view's file holds CREATE OR REPLACE VIEW name AS SELECT ... or a query"))
-        }
-    }
-}
-
-fn last_name_part(ident: &datafusion::sql::sqlparser::ast::Ident) -> String {
-    ident.value.rsplit('.').next().unwrap_or_default().to_owned()
-}
-
-fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlError> {
-    if sql.len() > query_bytes_max {
-        return Err(SqlError::new(
-            Code::ResourcesExceeded,
-            format!("the query has {} bytes, the limit is {query_bytes_max}", sql.len()),
-        ));
-    }
-    let dialect = BigQueryDialect {};
+/// Texts that are no tokens or over a limit.
+pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    let mut tokens = Tokenizer::new(&dialect, sql)
-        .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(|error| syntax_error(&error.to_string()))?;
+    let mut tokens = tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)?;
     plain_after_safe(&mut tokens);
-    check_size(&tokens)?;
+    Ok(tokens)
+}
+
+/// The one statement that tokens make.
+///
+/// # Errors
+/// Syntax errors with their position; none or several statements.
+pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
+    let dialect = BigQueryDialect {};
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
         .with_options(options)
         .with_recursion_limit(PARSER_DEPTH_MAX)
         .with_tokens_with_locations(tokens)
         .parse_statements()
-        .map_err(|error| match error {
-            ParserError::ParserError(text) | ParserError::TokenizerError(text) => syntax_error(&text),
-            ParserError::RecursionLimitExceeded => too_deep(),
-        })?;
+        .map_err(|error| parser_error(&error))?;
     match (statements.pop(), statements.len()) {
         (None, _) => {
             Err(SqlError::invalid("there is no query").hint("write SELECT ... or WITH ... SELECT ..."))
@@ -113,6 +94,38 @@ fn plain_after_safe(tokens: &mut [TokenWithSpan]) {
         {
             word.keyword = Keyword::NoKeyword;
         }
+    }
+}
+
+/// A text's tokens in a dialect, when it is not too large to be parsed.
+///
+/// # Errors
+/// What no token is made of, with its position; texts over the limits of depth and size.
+pub(crate) fn tokens_of(
+    dialect: &dyn Dialect,
+    sql: &str,
+    bytes_max: usize,
+    unescape: bool,
+) -> Result<Vec<TokenWithSpan>, SqlError> {
+    if sql.len() > bytes_max {
+        return Err(SqlError::new(
+            Code::ResourcesExceeded,
+            format!("the query has {} bytes, the limit is {bytes_max}", sql.len()),
+        ));
+    }
+    let tokens = Tokenizer::new(dialect, sql)
+        .with_unescape(unescape)
+        .tokenize_with_location()
+        .map_err(|error| syntax_error(&error.to_string()))?;
+    check_size(&tokens)?;
+    Ok(tokens)
+}
+
+/// The parser's error in our words.
+pub(crate) fn parser_error(error: &ParserError) -> SqlError {
+    match error {
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => syntax_error(text),
+        ParserError::RecursionLimitExceeded => too_deep(),
     }
 }
 
@@ -152,6 +165,7 @@ fn check_size(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             | Token::Period
             | Token::SemiColon
             | Token::EOF
+            | Token::Placeholder(_)
             | Token::Number(..) => {}
             Token::Word(word) if word.keyword == Keyword::NoKeyword || word.quote_style.is_some() => {}
             Token::Word(word) => operators += usize::from(deepens(word.keyword)),
@@ -232,10 +246,10 @@ fn is_string(token: &Token) -> bool {
 }
 
 /// Adds to the complaint of an unknown name where the query has it, in the query's spelling.
-pub(crate) fn point_out(error: SqlError, sql: &str) -> SqlError {
+pub(crate) fn point_out(error: SqlError, sql: &str, dialect: &dyn Dialect) -> SqlError {
     let Some(path) = error.message.strip_prefix("unrecognized name: ") else { return error };
     let name = path.rsplit('.').next().unwrap_or(path);
-    let tokens = Tokenizer::new(&BigQueryDialect {}, sql).with_unescape(false).tokenize_with_location();
+    let tokens = Tokenizer::new(dialect, sql).with_unescape(false).tokenize_with_location();
     let found = tokens.unwrap_or_default().into_iter().find_map(|token| match token.token {
         Token::Word(word) if word.value.to_lowercase() == name => Some((word.value, token.span.start)),
         _ => None,
@@ -313,7 +327,7 @@ fn syntax_hint(found: &str) -> Option<String> {
 }
 
 /// The refusal of a statement that is not a query, by its first words.
-fn refuse(statement: &Statement) -> SqlError {
+pub(crate) fn refuse(statement: &Statement) -> SqlError {
     let text = statement.to_string();
     let words: Vec<_> = text.split_whitespace().take(2).collect();
     let name = match words.as_slice() {

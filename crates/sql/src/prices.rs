@@ -78,6 +78,11 @@ impl Catalog for WithPrices {
             .table(dataset, name)
             .or_else(|| self.is_prices(dataset, name).then(|| Arc::clone(&self.prices)))
     }
+
+    fn version(&self, dataset: &str, name: &str) -> Option<u64> {
+        // The prices are read once, at the start.
+        self.inner.version(dataset, name).or_else(|| self.is_prices(dataset, name).then_some(0))
+    }
 }
 
 fn read(path: &Path) -> Result<String, SqlError> {

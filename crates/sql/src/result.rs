@@ -1,15 +1,14 @@
 //! A query's result: columns by their BigQuery types and a stream of batches under the query's limits.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, SchemaRef};
-use datafusion::execution::SendableRecordBatchStream;
-use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::error::{Code, SqlError, from_datafusion};
+use crate::error::{Code, SqlError};
+use crate::running::{Head, Started, Task};
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -25,7 +24,10 @@ pub struct Column {
 pub struct QueryResult {
     /// The columns, in order.
     pub columns: Vec<Column>,
-    stream: SendableRecordBatchStream,
+    schema: SchemaRef,
+    batches: mpsc::Receiver<RecordBatch>,
+    /// Until the query's end is known.
+    task: Option<Task>,
     limits: Limits,
     rows: usize,
 }
@@ -52,21 +54,34 @@ impl std::fmt::Debug for QueryResult {
 }
 
 impl QueryResult {
-    pub(crate) fn new(columns: Vec<Column>, stream: SendableRecordBatchStream, limits: Limits) -> Self {
-        Self { columns, stream, limits, rows: 0 }
+    /// Waits until a query is planned.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the limit on time.
+    pub(crate) async fn of(started: Started, limits: Limits) -> Result<Self, SqlError> {
+        let Started { head, rows: batches, mut task } = started;
+        match timeout_at(limits.deadline, head).await {
+            Err(_) => Err(limits.timed_out()),
+            Ok(Ok(Head { columns, schema })) => {
+                Ok(Self { columns, schema, batches, task: Some(task), limits, rows: 0 })
+            }
+            Ok(Err(_)) => {
+                task.outcome().await?;
+                Err(SqlError::internal("the query ended before it began"))
+            }
+        }
     }
 
     /// The Arrow schema of the batches: same columns, same order; names are in lower case.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        Arc::clone(&self.schema)
     }
 
     /// The Arrow fields of the columns, under the names that the query spells.
     #[must_use]
     pub fn fields(&self) -> Vec<Arc<Field>> {
-        let schema = self.stream.schema();
-        let named = schema.fields().iter().zip(&self.columns);
+        let named = self.schema.fields().iter().zip(&self.columns);
         named.map(|(field, column)| Arc::new(field.as_ref().clone().with_name(&column.name))).collect()
     }
 
@@ -76,20 +91,21 @@ impl QueryResult {
     /// What went wrong while the rows were made; `timeout` and `resources_exceeded` by the limits.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         loop {
-            let polled = AssertUnwindSafe(self.stream.next()).catch_unwind();
-            let batch = match timeout_at(self.limits.deadline, polled).await {
+            let batch = match timeout_at(self.limits.deadline, self.batches.recv()).await {
                 Err(_) => return Err(self.limits.timed_out()),
-                Ok(Err(_)) => return Err(SqlError::internal("the query engine failed on this query")),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Ok(Some(batch))) => batch.map_err(|error| from_datafusion(&error))?,
+                Ok(Some(batch)) => batch,
+                // Only the task knows whether these were all rows.
+                Ok(None) => match self.task.take() {
+                    Some(mut task) => return task.outcome().await.map(|()| None),
+                    None => return Ok(None),
+                },
             };
             if batch.num_rows() == 0 {
                 continue;
             }
             self.rows += batch.num_rows();
             if self.rows > self.limits.rows_max {
-                let message = format!("the result has more than {} rows", self.limits.rows_max);
-                return Err(SqlError::new(Code::ResourcesExceeded, message).hint("add LIMIT, or aggregate"));
+                return Err(SqlError::too_many_rows(self.limits.rows_max));
             }
             return Ok(Some(batch));
         }

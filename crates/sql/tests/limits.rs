@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::recorded::{entries, table};
@@ -208,4 +209,109 @@ async fn explain_shows_one_parse_for_many_paths() {
     let parses = plan[physical..].iter().map(|line| line.matches("#json_many").count()).sum::<usize>();
     let singles = plan[physical..].iter().map(|line| line.matches("json_value(").count()).sum::<usize>();
     assert_eq!((parses, singles), (1, 0), "{}", plan.join("\n"));
+}
+
+/// More rows than fit between a query and who reads it.
+const MANY: &str = "SELECT a.n FROM numbers a, numbers b, numbers c LIMIT 900000";
+
+#[tokio::test]
+async fn so_many_queries_run_and_so_many_wait() {
+    let config = EngineConfig { queries_at_once_max: 2, queries_waiting_max: 1, ..EngineConfig::default() };
+    let engine = engine(config, catalog());
+    let mut first = engine.query(MANY).await.unwrap();
+    let _second = engine.query(MANY).await.unwrap();
+    assert!(first.next().await.unwrap().is_some());
+    let mut third = std::pin::pin!(engine.query("SELECT 3 AS x"));
+    assert!(futures::poll!(third.as_mut()).is_pending(), "the third query waits");
+    let refused = engine.query("SELECT 4 AS x").await.unwrap_err();
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (Code::TooManyQueries, "too many queries: 1 wait for their turn already")
+    );
+    assert!(refused.hint.unwrap().contains("sql.queries_at_once_max (2)"));
+    drop(first);
+    assert_eq!(third.await.unwrap().collect().await.unwrap().len(), 1);
+    assert_eq!(lines(&engine, "SELECT 5 AS x").await.unwrap()[1], "5");
+}
+
+#[tokio::test]
+async fn who_gives_up_waiting_leaves_the_line() {
+    let config = EngineConfig { queries_at_once_max: 1, queries_waiting_max: 1, ..EngineConfig::default() };
+    let engine = engine(config, catalog());
+    let running = engine.query(MANY).await.unwrap();
+    for _ in 0..3 {
+        let mut waiting = Box::pin(engine.query("SELECT 1 AS x"));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+    }
+    drop(running);
+    assert_eq!(lines(&engine, "SELECT 2 AS x").await.unwrap()[1], "2");
+}
+
+#[tokio::test]
+async fn a_result_that_nobody_reads_keeps_no_place_beyond_its_time() {
+    let config = EngineConfig {
+        queries_at_once_max: 1,
+        timeout: Duration::from_millis(500),
+        ..EngineConfig::default()
+    };
+    let engine = engine(config, catalog());
+    let mut unread = engine.query(MANY).await.unwrap();
+    // The next in line may have been given the place with little time left: the one after it has all.
+    let began = Instant::now();
+    while let Err(error) = lines(&engine, "SELECT 1 AS x").await {
+        assert!(matches!(error.code, Code::Timeout | Code::TooManyQueries), "{error:?}");
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
+    // What it had made by then may be read; its end is never taken for the end of the rows.
+    let end = loop {
+        match unread.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a cut result looks whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.code, Code::Timeout);
+}
+
+/// A table whose only row is the name of the thread that reads it.
+#[derive(Debug)]
+struct WhoReads(Arc<datafusion::arrow::datatypes::Schema>);
+
+impl datafusion::physical_plan::streaming::PartitionStream for WhoReads {
+    fn schema(&self) -> &Arc<datafusion::arrow::datatypes::Schema> {
+        &self.0
+    }
+
+    fn execute(
+        &self,
+        _: Arc<datafusion::execution::TaskContext>,
+    ) -> datafusion::execution::SendableRecordBatchStream {
+        use datafusion::arrow::array::{RecordBatch, StringArray};
+        let schema = Arc::clone(&self.0);
+        let rows = futures::stream::once(async move {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            Ok(RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![name]))])?)
+        });
+        Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(Arc::clone(&self.0), rows))
+    }
+}
+
+#[test]
+fn queries_run_where_they_are_to_run_whoever_asks() {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("for-queries")
+        .enable_time()
+        .build()
+        .unwrap();
+    let schema = Arc::new(Schema::new(vec![Field::new("thread", DataType::Utf8, true)]));
+    let reads = Arc::new(WhoReads(Arc::clone(&schema)));
+    let table = datafusion::catalog::streaming::StreamingTable::try_new(schema, vec![reads]).unwrap();
+    let catalog = catalog().with_provider("telemetry", "who_reads", Arc::new(table));
+    let config = EngineConfig { runtime: Some(threads.handle().clone()), ..EngineConfig::default() };
+    let engine = engine(config, catalog);
+    let asking = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let sql = "SELECT thread, COUNT(*) AS n FROM who_reads GROUP BY thread";
+    assert_eq!(asking.block_on(lines(&engine, sql)).unwrap()[1], "for-queries | 1");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use axum::Router;
 use millrace_ingest::Ingest;
+use millrace_postgres::Postgres;
 use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarded, serve};
 use millrace_sql::Engine;
 use tokio::net::TcpListener;
@@ -33,6 +34,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let plans = plan::plan(config)?;
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
+    let postgres = settings::postgres(config, token.as_deref())?;
     let data = DataDir::new(&config.data_dir);
     let _lock = data.lock()?;
 
@@ -47,6 +49,10 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let ingest = Ingest::new(settings::ingest(config, &data)?, Arc::clone(node.log()))?;
     let loader = load::loader(&data, Arc::clone(&ingest))?;
     let engine = Arc::new(Engine::new(settings::engine(config), Arc::clone(node.tables()) as _)?);
+    let postgres = postgres.map(|settings| Postgres::new(settings, &engine)).transpose()?;
+    if let Some(listener) = &ports.postgres {
+        node.announce_postgres(&config.project, listener.local_addr()?);
+    }
     let api = ApiState { facts: Arc::clone(&node) as _, engine, recorder: recorder.clone() };
     data.announce(&ServerAddress {
         pid: std::process::id(),
@@ -58,11 +64,14 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let otlp_grpc = guarded(ingest.grpc_routes().into_axum_router(), guard.clone());
     let otlp_http = guarded(ingest.http_router(), guard.clone());
     let http = guarded(millrace_server::router(api).merge(loader.router()), guard);
-    let listeners = [
+    let mut listeners = vec![
         ingest_runtime.spawn(listen(ports.otlp_grpc, otlp_grpc, limits, closing.clone())),
         ingest_runtime.spawn(listen(ports.otlp_http, otlp_http, limits, closing.clone())),
         query_runtime.spawn(listen(ports.http, http, limits, closing.clone())),
     ];
+    if let (Some(postgres), Some(listener)) = (postgres, ports.postgres) {
+        listeners.push(query_runtime.spawn(postgres.serve(listener, closed(closing.clone()))));
+    }
     let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
     report_start(&node, &ports.http_address);
 
@@ -94,6 +103,7 @@ struct Ports {
     otlp_http: TcpListener,
     http: TcpListener,
     http_address: SocketAddr,
+    postgres: Option<TcpListener>,
 }
 
 impl Ports {
@@ -105,6 +115,10 @@ impl Ports {
             otlp_http: bind(config, "server.otlp_http_port", server.otlp_http_port, port_offset).await?,
             http_address: http.local_addr()?,
             http,
+            postgres: match server.postgres_port {
+                0 => None,
+                port => Some(bind(config, "server.postgres_port", port, port_offset).await?),
+            },
         })
     }
 }
@@ -198,5 +212,6 @@ fn report_start(node: &Node, http: &SocketAddr) {
             Some(error) => tracing::error!(pipeline = %pipeline.name, %error, "pipeline does not run"),
         }
     }
-    tracing::info!(http = %http, ready = status.ready, uptime_seconds = status.uptime_seconds, "ready");
+    let postgres = status.postgres.as_deref().unwrap_or("off");
+    tracing::info!(http = %http, postgres, ready = status.ready, uptime_seconds = status.uptime_seconds, "ready");
 }

@@ -28,6 +28,7 @@ pub fn status(config: &Config, port_offset: u16, format: Format) -> Result<()> {
     if format == Format::Table {
         print_topics(&status)?;
         print_tables(&status)?;
+        println!("Postgres clients: {}", status.postgres.as_deref().unwrap_or("off"));
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use crate::{auth, plan, settings};
 pub fn check(config: &Config) -> Result<String> {
     let token = auth::token(config)?;
     Guard::new(config.server.bind, token.as_deref())?;
+    settings::postgres(config, token.as_deref())?;
     check_ports(config)?;
     check_topics(config)?;
     settings::routes(config)?;
@@ -37,7 +38,7 @@ pub fn check(config: &Config) -> Result<String> {
 
 fn check_ports(config: &Config) -> Result<()> {
     let server = &config.server;
-    let ports = [server.otlp_grpc_port, server.otlp_http_port, server.http_port];
+    let ports = [server.otlp_grpc_port, server.otlp_http_port, server.http_port, server.postgres_port];
     if ports.iter().collect::<BTreeSet<_>>().len() < ports.len() {
         bail!("in [server]: two ports are the same");
     }

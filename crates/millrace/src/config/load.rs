@@ -56,6 +56,7 @@ fn resolve(config: &mut Config, folder: &Path) {
     };
     absolute(&mut config.data_dir);
     config.server.auth_token_file.iter_mut().for_each(absolute);
+    config.server.postgres_users_file.iter_mut().for_each(absolute);
     config.sql.views.iter_mut().for_each(absolute);
     config.sql.prices_file.iter_mut().for_each(absolute);
     for pipeline in &mut config.pipeline {

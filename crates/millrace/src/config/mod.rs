@@ -70,6 +70,13 @@ pub struct Server {
     pub otlp_http_port: u16,
     /// The HTTP API.
     pub http_port: u16,
+    /// The Postgres wire; 0: none.
+    pub postgres_port: u16,
+    /// Who may log in there: a file of `name:password` lines that nobody else may read. Without one the
+    /// token of `auth_token_file` is everybody's password, and without that, on loopback, nobody needs one.
+    pub postgres_users_file: Option<PathBuf>,
+    /// Open connections there; further ones are turned away.
+    pub postgres_connections_max: u32,
     /// A file whose first line is the bearer token that every request must carry.
     pub auth_token_file: Option<PathBuf>,
     /// Open connections on one port; further ones wait.
@@ -86,6 +93,9 @@ impl Default for Server {
             otlp_grpc_port: 4317,
             otlp_http_port: 4318,
             http_port: 8080,
+            postgres_port: 5433,
+            postgres_users_file: None,
+            postgres_connections_max: 64,
             auth_token_file: None,
             connections_max: 4096,
             drain_timeout_seconds: 10,

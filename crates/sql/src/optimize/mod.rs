@@ -29,7 +29,15 @@ pub(crate) fn rules() -> Rules {
 /// # Errors
 /// Types that do not fit, found only now, and mistakes of ours.
 pub(crate) fn optimize(plan: &LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
-    let plan = share_json_parses(state.optimize(plan)?)?;
+    finish(state.optimize(plan)?, state)
+}
+
+/// The steps after a session's own rules.
+///
+/// # Errors
+/// Mistakes of ours only.
+pub(crate) fn finish(plan: LogicalPlan, state: &SessionState) -> Result<LogicalPlan> {
+    let plan = share_json_parses(plan)?;
     let last: Rules = vec![Arc::new(CommonSubexprEliminate::new())];
     Optimizer::with_rules(last).optimize(plan, state, |_, _| {})
 }

@@ -7,7 +7,7 @@ mod source;
 mod unnest;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,10 +27,12 @@ use millrace_model::names::HIDDEN_COLUMNS;
 use crate::catalog::Catalog;
 use crate::error::{Code, SqlError, from_datafusion};
 use crate::functions;
+use crate::pseudonyms;
+use crate::results::Results;
 use crate::rewrite::{Columns, FoundTable, OutputColumn, Tables, rewrite};
 use crate::suggest::nearest;
 use crate::typed::METADATA_JSON_PATH;
-use crate::views::Views;
+use crate::views::{View, ViewOrigin, Views};
 use operators::Operators;
 use source::PlanSource;
 
@@ -53,6 +55,14 @@ pub(crate) struct Planner<'a> {
     found: RefCell<HashMap<(String, String), Found>>,
     /// The views that are being planned, outermost first.
     open_views: RefCell<Vec<String>>,
+    /// Stored results to read instead of computing materialised views; `None`: all are computed.
+    results: Option<&'a Results>,
+    /// The function that makes pseudonyms. Built-in views may call it, and nobody else.
+    pseudonym: Option<&'a Arc<ScalarUDF>>,
+    /// The views that were planned.
+    used_views: RefCell<BTreeSet<String>>,
+    /// The tables that were planned, `dataset.table`, with the versions that they had just before.
+    used_tables: RefCell<BTreeMap<String, Option<u64>>>,
 }
 
 impl<'a> Planner<'a> {
@@ -79,7 +89,28 @@ impl<'a> Planner<'a> {
             ],
             found: RefCell::default(),
             open_views: RefCell::default(),
+            results: None,
+            pseudonym: None,
+            used_views: RefCell::default(),
+            used_tables: RefCell::default(),
         }
+    }
+
+    /// Reads stored results of materialised views where they are good enough.
+    pub(crate) fn reading(mut self, results: &'a Results) -> Self {
+        self.results = Some(results);
+        self
+    }
+
+    /// Gives built-in views the function that makes pseudonyms.
+    pub(crate) fn naming_people_by(mut self, pseudonym: Option<&'a Arc<ScalarUDF>>) -> Self {
+        self.pseudonym = pseudonym;
+        self
+    }
+
+    /// The views and the tables, with their versions, that all plans so far stand on.
+    pub(crate) fn used(self) -> (BTreeSet<String>, BTreeMap<String, Option<u64>>) {
+        (self.used_views.into_inner(), self.used_tables.into_inner())
     }
 
     /// Plans a query; returns its columns as results show them.
@@ -130,8 +161,19 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn table_or_view(&self, dataset: &str, name: &str) -> Result<Option<Found>, SqlError> {
+        match self.table(dataset, name)? {
+            Some(found) => Ok(Some(found)),
+            None if dataset == self.default_dataset => self.view(name),
+            None => Ok(None),
+        }
+    }
+
     fn table(&self, dataset: &str, name: &str) -> Result<Option<Found>, SqlError> {
+        // Before the table: what is asked for later may be newer, and must not be taken for older.
+        let version = self.catalog.version(dataset, name);
         let Some(provider) = self.catalog.table(dataset, name) else { return Ok(None) };
+        self.used_tables.borrow_mut().insert(format!("{dataset}.{name}"), version);
         let schema = provider.schema();
         let columns: Columns = schema
             .fields()
@@ -156,7 +198,20 @@ impl<'a> Planner<'a> {
 
     fn view(&self, name: &str) -> Result<Option<Found>, SqlError> {
         let Some(view) = self.views.get(name) else { return Ok(None) };
-        let query = view.query()?;
+        if let Some(stored) = self.stored(name, view)? {
+            return Ok(Some(stored));
+        }
+        let (plan, columns) = self.plan_view(name)?;
+        Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
+    }
+
+    /// Plans a view; inside, its columns are called by their lower-case names.
+    ///
+    /// # Errors
+    /// When there is no such view, and whatever is wrong with it.
+    pub(crate) fn plan_view(&self, name: &str) -> Result<(LogicalPlan, Columns), SqlError> {
+        let missing = || SqlError::new(Code::NotFound, format!("view {name} does not exist"));
+        let query = self.views.get(name).ok_or_else(missing)?.definition()?.query.clone();
         {
             let mut open = self.open_views.borrow_mut();
             if open.iter().any(|outer| outer == name) {
@@ -172,6 +227,7 @@ impl<'a> Planner<'a> {
             }
             open.push(name.to_owned());
         }
+        self.used_views.borrow_mut().insert(name.to_owned());
         let planned = self.plan(query);
         self.open_views.borrow_mut().pop();
         let (plan, columns) = planned
@@ -188,10 +244,58 @@ impl<'a> Planner<'a> {
             .project(named)
             .and_then(LogicalPlanBuilder::build)
             .map_err(|error| from_datafusion(&error))?;
+        Ok((plan, columns))
+    }
+
+    /// The stored result of a materialised view, when it is good enough to be read instead.
+    fn stored(&self, name: &str, view: &View) -> Result<Option<Found>, SqlError> {
+        let (Some(results), Some(kept)) = (self.results, view.materialized()) else { return Ok(None) };
+        let usable = results.usable(name, kept, self.views, self.catalog, self.now_micros);
+        let source = if usable.is_some() { "stored" } else { "computed" };
+        metrics::counter!("millrace_view_reads_total", "view" => name.to_owned(), "source" => source)
+            .increment(1);
+        let Some(result) = usable else { return Ok(None) };
+        let columns: Columns = result.columns().cloned().map(OutputColumn::shown).collect();
+        let plan = LogicalPlanBuilder::scan(
+            TableReference::bare(name),
+            provider_as_source(result.provider()?),
+            None,
+        )
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| from_datafusion(&error))?;
         Ok(Some((columns, Arc::new(PlanSource::new(plan)))))
     }
 
-    fn not_found(&self, dataset: &str, name: &str) -> SqlError {
+    /// Whether the innermost view that is being planned is part of the program.
+    fn in_built_in_view(&self) -> bool {
+        let open = self.open_views.borrow();
+        let innermost = open.last().and_then(|name| self.views.get(name));
+        innermost.is_some_and(|view| view.origin == ViewOrigin::BuiltIn)
+    }
+
+    /// The rows of a table or view, under its columns' lower-case names and without the hidden ones;
+    /// `None` when there is no such table or view.
+    ///
+    /// # Errors
+    /// What is wrong with the view.
+    pub(crate) fn relation(&self, dataset: &str, name: &str) -> Result<Option<LogicalPlan>, SqlError> {
+        let found = self.table_or_view(dataset, name)?;
+        let Some((columns, source)) = found else { return Ok(None) };
+        let Some(plan) = source.get_logical_plan() else {
+            return Err(SqlError::internal(format!("{dataset}.{name} has no plan")));
+        };
+        let shown = plan.schema().columns().into_iter().zip(columns.iter());
+        let shown = shown.filter(|(_, shown)| !shown.hidden).map(|(column, _)| Expr::Column(column));
+        let shown: Vec<_> = shown.collect();
+        LogicalPlanBuilder::from(plan.into_owned())
+            .project(shown)
+            .and_then(LogicalPlanBuilder::build)
+            .map(Some)
+            .map_err(|error| from_datafusion(&error))
+    }
+
+    /// Says which name there is in place of one that there is not.
+    pub(crate) fn not_found(&self, dataset: &str, name: &str) -> SqlError {
         let datasets = self.catalog.datasets();
         let is_default = dataset == self.default_dataset;
         if !is_default && !datasets.iter().any(|known| known == dataset) {
@@ -246,11 +350,7 @@ impl Tables for Planner<'_> {
         let columns = match known {
             Some(columns) => columns,
             None => {
-                let found = match self.table(dataset, name)? {
-                    Some(found) => Some(found),
-                    None if dataset == self.default_dataset => self.view(name)?,
-                    None => None,
-                };
+                let found = self.table_or_view(dataset, name)?;
                 let (columns, source) = found.ok_or_else(|| self.not_found(dataset, name))?;
                 self.found.borrow_mut().insert(key, (Rc::clone(&columns), source));
                 columns
@@ -278,7 +378,10 @@ impl ContextProvider for Planner<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        functions::scalar(name)
+        match name {
+            pseudonyms::NAME => self.pseudonym.filter(|_| self.in_built_in_view()).cloned(),
+            _ => functions::scalar(name),
+        }
     }
 
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -1,20 +1,28 @@
 //! Views: the built-in ones from `sql/`, embedded when the program is built, and the user's own files.
 
 mod built_in;
+mod definition;
+mod folder;
+mod options;
+mod store;
+mod template;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use datafusion::sql::sqlparser::ast::Query;
+use sha2::{Digest as _, Sha256};
 
-use crate::config::{EngineConfig, Pseudonyms};
+use crate::PLANNING_STACK_BYTES;
 use crate::error::SqlError;
-use crate::parse::parse_view;
-use built_in::{BUILT_IN, PSEUDONYM_COLUMNS};
+use crate::pseudonyms;
+use built_in::BUILT_IN;
+use folder::ViewFile;
+use template::Template;
 
-/// Largest view file.
-const VIEW_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) use definition::Definition;
+pub use options::Materialized;
+pub(crate) use store::ViewStore;
 
 /// Where a view comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,158 +33,138 @@ pub enum ViewOrigin {
     File(PathBuf),
 }
 
-/// A view as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ViewInfo {
-    /// Its name in the default dataset.
-    pub name: String,
-    /// Its file's text with the placeholders filled in, as BigQuery takes it.
-    pub sql: String,
-    /// Where it comes from.
-    pub origin: ViewOrigin,
-    /// Why it cannot be queried, when it cannot.
-    pub error: Option<SqlError>,
-}
-
 /// One view; parsed when first asked for.
 pub(crate) struct View {
-    sql: String,
-    origin: ViewOrigin,
-    parsed: OnceLock<Result<Query, SqlError>>,
+    pub(crate) sql: String,
+    pub(crate) origin: ViewOrigin,
+    definition: OnceLock<Result<Definition, SqlError>>,
 }
 
 impl View {
     fn new(sql: String, origin: ViewOrigin) -> Self {
-        Self { sql, origin, parsed: OnceLock::new() }
+        Self { sql, origin, definition: OnceLock::new() }
     }
 
     fn broken(origin: ViewOrigin, error: SqlError) -> Self {
-        Self { sql: String::new(), origin, parsed: OnceLock::from(Err(error)) }
+        Self { sql: String::new(), origin, definition: OnceLock::from(Err(error)) }
     }
 
-    fn parsed(&self) -> &Result<Query, SqlError> {
-        self.parsed.get_or_init(|| {
-            let limit = usize::try_from(VIEW_BYTES_MAX).unwrap_or(usize::MAX);
-            parse_view(&self.sql, limit).map(|(_, query)| query)
-        })
-    }
-
-    /// The view's query.
+    /// What its text says.
     ///
     /// # Errors
     /// What is wrong with its text.
-    pub(crate) fn query(&self) -> Result<Query, SqlError> {
-        self.parsed().clone()
+    pub(crate) fn definition(&self) -> Result<&Definition, SqlError> {
+        let parse = || {
+            let mut definition = stacker::grow(PLANNING_STACK_BYTES, || definition::parse(&self.sql))?;
+            if self.origin == ViewOrigin::BuiltIn {
+                pseudonyms::take_pads_out(&mut definition.query);
+            }
+            Ok(definition)
+        };
+        self.definition.get_or_init(parse).as_ref().map_err(Clone::clone)
+    }
+
+    /// How its result is kept, when it is a materialised view.
+    pub(crate) fn materialized(&self) -> Option<Materialized> {
+        self.definition().ok()?.materialized
+    }
+
+    /// A number that is another when the text is.
+    pub(crate) fn digest(&self) -> String {
+        hex::encode(Sha256::digest(self.sql.as_bytes()))
     }
 }
 
-/// All views by name.
+/// All views by name, at one moment. A query keeps the ones that it began with.
 pub(crate) struct Views {
-    views: BTreeMap<String, View>,
+    views: BTreeMap<String, Arc<View>>,
     /// The built-in ones in order, then the user's.
     order: Vec<String>,
 }
 
 impl Views {
-    /// Fills in the built-in views and reads the user's folder. A broken user file is kept with its
-    /// error, so that it stops nobody but who asks for it.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub(crate) fn load(config: &EngineConfig) -> Result<Self, SqlError> {
+    /// The views that are part of the program.
+    fn built_in(template: &Template) -> Self {
         let mut views = Self { views: BTreeMap::new(), order: Vec::new() };
-        for (name, template) in BUILT_IN {
-            views.add((*name).to_owned(), View::new(fill(template, config), ViewOrigin::BuiltIn));
+        for (name, text) in BUILT_IN {
+            views.add((*name).to_owned(), View::new(template.fill(text), ViewOrigin::BuiltIn));
         }
-        if let Some(folder) = &config.user_views_dir {
-            for path in sql_files(folder)? {
-                views.add_file(&path, config);
-            }
+        views
+    }
+
+    /// These views and the user's files. A broken file is kept with its error, so that it stops nobody
+    /// but who asks for it.
+    fn with_files(&self, template: &Template, files: &[ViewFile]) -> Self {
+        let mut views = Self { views: self.views.clone(), order: self.order.clone() };
+        for file in files {
+            views.add_file(template, file);
         }
-        Ok(views)
+        views
     }
 
     fn add(&mut self, name: String, view: View) {
         self.order.push(name.clone());
-        self.views.insert(name, view);
+        self.views.insert(name, Arc::new(view));
     }
 
-    fn add_file(&mut self, path: &Path, config: &EngineConfig) {
+    fn add_file(&mut self, template: &Template, file: &ViewFile) {
+        let path = &file.path;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let origin = ViewOrigin::File(path.to_owned());
-        let refused = |reason: String| {
+        let origin = ViewOrigin::File(path.clone());
+        let refused = |reason: &str| {
             View::broken(origin.clone(), SqlError::invalid(format!("{}: {reason}", path.display())))
         };
-        let (name, view) =
-            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
-                (name, refused("a view's name holds letters, digits and _ only".to_owned()))
-            } else if self.views.contains_key(&name) {
-                (format!("{name}.sql"), refused(format!("there already is a view {name}")))
-            } else {
-                let view = match read(path) {
-                    Ok(template) => View::new(fill(&template, config), origin.clone()),
-                    Err(reason) => refused(reason),
-                };
-                (name, view)
+        let (name, view) = if let Some(rule) = name_violation(&name) {
+            (name, refused(rule))
+        } else if self.views.contains_key(&name) {
+            (format!("{name}.sql"), refused(&format!("there already is a view {name}")))
+        } else {
+            let view = match &file.text {
+                Ok(text) => View::new(template.fill(text), origin.clone()),
+                Err(reason) => refused(reason),
             };
+            (name, view)
+        };
         self.add(name, view);
     }
 
+    /// The same views with one more, or another in its place.
+    fn with(&self, name: &str, view: View) -> Self {
+        let order = self.order.iter().filter(|known| *known != name).cloned().collect();
+        let mut changed = Self { views: self.views.clone(), order };
+        changed.add(name.to_owned(), view);
+        changed
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&View> {
-        self.views.get(name)
+        self.views.get(name).map(Arc::as_ref)
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.order.iter().map(String::as_str)
     }
 
-    pub(crate) fn list(&self) -> Vec<ViewInfo> {
-        self.order
-            .iter()
-            .filter_map(|name| self.views.get(name).map(|view| (name, view)))
-            .map(|(name, view)| ViewInfo {
-                name: name.clone(),
-                sql: view.sql.clone(),
-                origin: view.origin.clone(),
-                error: view.parsed().as_ref().err().cloned(),
-            })
-            .collect()
+    /// All views in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &View)> {
+        self.order.iter().filter_map(|name| Some((name.as_str(), self.get(name)?)))
     }
 }
 
-/// Fills in a template's placeholders, which `sql/README.md` lists.
-fn fill(template: &str, config: &EngineConfig) -> String {
-    let (user, columns) = match config.pseudonyms {
-        Pseudonyms::Off => ("user_email", "*"),
-        Pseudonyms::Sha256 => ("user_pseudonym", PSEUDONYM_COLUMNS.trim_end()),
-    };
-    template
-        .replace("${user_columns}", columns)
-        .replace("${user}", user)
-        .replace("${project}", &config.project)
-        .replace("${dataset}", &config.default_dataset)
+/// Longest name: with `.sql` and the suffix of temporary files it still is a file name.
+const NAME_BYTES_MAX: usize = 200;
+
+/// Why a view cannot have a name; `None` when it can.
+pub(crate) fn name_violation(name: &str) -> Option<&'static str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match name {
+        "" => Some("a view needs a name"),
+        _ if !name.bytes().all(allowed) => Some("a view's name holds letters, digits and _ only"),
+        _ if name.len() > NAME_BYTES_MAX => Some("a view's name has at most 200 letters"),
+        _ => None,
+    }
 }
 
-fn sql_files(folder: &Path) -> Result<Vec<PathBuf>, SqlError> {
-    let failed = |error: std::io::Error| {
-        SqlError::internal(format!("cannot read the folder of views {}: {error}", folder.display()))
-            .hint("check the path and its permissions")
-    };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "sql") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn read(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > VIEW_BYTES_MAX {
-        return Err(format!("the file has {size} bytes, the limit is {VIEW_BYTES_MAX}"));
-    }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+/// Where a user's view of a name is kept.
+fn file_of(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.sql"))
 }

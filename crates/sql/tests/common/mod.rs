@@ -22,9 +22,13 @@ pub struct MemoryCatalog {
 }
 
 impl MemoryCatalog {
-    pub fn with(mut self, dataset: &str, name: &str, batch: RecordBatch) -> Self {
+    pub fn with(self, dataset: &str, name: &str, batch: RecordBatch) -> Self {
         let table = MemTable::try_new(batch.schema(), vec![vec![batch]]).unwrap();
-        self.tables.insert((dataset.to_owned(), name.to_owned()), Arc::new(table));
+        self.with_provider(dataset, name, Arc::new(table))
+    }
+
+    pub fn with_provider(mut self, dataset: &str, name: &str, table: Arc<dyn TableProvider>) -> Self {
+        self.tables.insert((dataset.to_owned(), name.to_owned()), table);
         self
     }
 }

@@ -1,0 +1,113 @@
+//! What sessions speak: the Postgres dialect, DataFusion's functions, and of ours those for JSON, with
+//! Postgres' `->` and `->>` over them.
+
+use std::sync::Arc;
+
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::execution::SessionStateDefaults;
+use datafusion::functions::core;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ScalarUDF, lit};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Statement};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::error::SqlError;
+use crate::functions;
+use crate::parse;
+
+/// The GoogleSQL functions that sessions have beside DataFusion's, to look into JSON.
+pub const JSON_FUNCTIONS: [&str; 12] = [
+    "json_value",
+    "json_query",
+    "json_extract",
+    "json_extract_scalar",
+    "json_type",
+    "parse_json",
+    "to_json",
+    "to_json_string",
+    "lax_bool",
+    "lax_float64",
+    "lax_int64",
+    "lax_string",
+];
+
+/// DataFusion's functions of these names make strings of any length; ours have a limit.
+const BOUNDED_FUNCTIONS: [&str; 3] = ["lpad", "repeat", "rpad"];
+
+/// Parses statements in the Postgres dialect.
+///
+/// # Errors
+/// Syntax errors with their position; texts over the limits of depth and size.
+pub fn parse_postgres(sql: &str, bytes_max: usize) -> Result<Vec<Statement>, SqlError> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = parse::tokens_of(&dialect, sql, bytes_max, true)?;
+    Parser::new(&dialect)
+        .with_recursion_limit(parse::PARSER_DEPTH_MAX)
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(|error| parse::parser_error(&error))
+}
+
+pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let mut scalars = SessionStateDefaults::default_scalar_functions();
+    // The last of a name wins.
+    let ours = JSON_FUNCTIONS.iter().chain(&BOUNDED_FUNCTIONS);
+    scalars.extend(ours.filter_map(|name| functions::scalar(name)));
+    scalars
+}
+
+pub(super) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(JsonOperators)];
+    planners.extend(SessionStateDefaults::default_expr_planners());
+    planners
+}
+
+/// `json -> 'key'`, `json -> 0`: a part as JSON; `->>`: the same as text, NULL for JSON's null.
+#[derive(Debug)]
+struct JsonOperators;
+
+impl ExprPlanner for JsonOperators {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let as_text = match expr.op {
+            BinaryOperator::Arrow => false,
+            BinaryOperator::LongArrow => true,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        let path = lit(path(&expr.right)?);
+        let part = call("json_query", vec![expr.left.clone(), path.clone()])?;
+        if !as_text {
+            return Ok(PlannerResult::Planned(part));
+        }
+        let scalar = call("json_value", vec![expr.left, path])?;
+        let nested = core::nullif().call(vec![part, lit("null")]);
+        Ok(PlannerResult::Planned(core::coalesce().call(vec![scalar, nested])))
+    }
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
+    match functions::scalar(name) {
+        Some(function) => Ok(function.call(arguments)),
+        None => Err(SqlError::internal(format!("function {name} is missing")).into()),
+    }
+}
+
+/// The JSONPath of the operand behind `->`.
+fn path(operand: &Expr) -> Result<String> {
+    match operand {
+        Expr::Literal(
+            ScalarValue::Utf8(Some(key))
+            | ScalarValue::Utf8View(Some(key))
+            | ScalarValue::LargeUtf8(Some(key)),
+            _,
+        ) => Ok(format!("$[\"{}\"]", key.replace('"', "\\\""))),
+        Expr::Literal(ScalarValue::Int64(Some(item)), _) if *item >= 0 => Ok(format!("$[{item}]")),
+        _ => Err(SqlError::unsupported("the operand behind -> or ->> must be a key or an index")
+            .hint("write payload ->> 'key' or payload -> 0, or use json_value(payload, '$.path')")
+            .into()),
+    }
+}

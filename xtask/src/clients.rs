@@ -1,0 +1,66 @@
+//! `cargo xtask clients`: people come with the SQL client that they have. A real run takes a recording, then
+//! scripts/postgres_clients.py looks at it with psql, psycopg, SQLAlchemy and pandas.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::server::Launch;
+use crate::workspace;
+
+/// What `cargo xtask clients` takes.
+#[derive(clap::Args)]
+pub struct ClientsArguments {
+    /// The Python that runs the script
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
+    /// The binary to test instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+/// The one user of the run.
+const USER: &str = "analyst";
+const PASSWORD: &str = "correct horse battery";
+
+/// Runs it.
+pub fn run(arguments: &ClientsArguments) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("millrace-clients-").tempdir()?;
+    let users = directory.path().join("users");
+    write_private(&users, &format!("{USER}:{PASSWORD}\n"))?;
+    let config = directory.path().join("millrace.toml");
+    std::fs::write(&config, "[server]\npostgres_users_file = \"users\"\n")?;
+    let binary = workspace::binary(arguments.binary.as_deref())?;
+    let launch = Launch { config: Some(config), ..Launch::inside(directory.path(), binary)? };
+    let mut server = launch.start_ready()?;
+    let recording = workspace::recordings().join("otlp_grpc");
+    let recording = recording.to_str().context("the project's path is not UTF-8")?;
+    let (status, _) = launch.output(&["send", recording, "--endpoint", &launch.otlp_http_url()])?;
+    if !status.success() {
+        bail!("millrace send ended with {status}");
+    }
+    server.api().wait_folded(Duration::from_secs(60))?;
+    let done = Command::new(&arguments.python)
+        .arg(workspace::root().join("scripts/postgres_clients.py"))
+        .args(["127.0.0.1", &launch.postgres_port().to_string(), USER])
+        .env("PGPASSWORD", PASSWORD)
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", arguments.python.display()))?;
+    server.stop()?;
+    if !done.success() {
+        bail!("the clients failed: {done}");
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
