@@ -29,15 +29,17 @@ GATED = {
     "stderr", "user_prompt", "trusted_content", "policy", "tool_call", "verdict_rationale",
 }
 
+# Where the recorded user lived.
+HOME = "/".join(["", "home", "dev"])
 # What every record of a session shares, wherever it stands in a text.
 EVERYWHERE = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "«session»"),
     (r"session-20\d\d-\d\d-\d\dT\d\d-\d\d-[0-9a-f]{8}", "session-«chat»"),
     (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ", "«time»"),
     (r"Sunday, November 22, 2026", "«date»"),
-    (r"/home/dev/shopcart", "«workspace»"),
+    (HOME + "/shopcart", "«workspace»"),
     (r"/tmp/shopcart", "/tmp/«project»"),
-    (r"/home/dev\b", "«home»"),
+    (HOME + r"\b", "«home»"),
     (r"dev@example\.com", "«email»"),
     (r"Please work on the cart\. scenario:\w+", "«prompt»"),
     (r"resp-\d{6}", "«response_id»"),
@@ -80,16 +82,16 @@ RULES = {
     "api_request": API, "api_response_tool": API, "api_response_text": API, "api_response_json": API,
     "twin_request": TWIN, "twin_response": TWIN, "twin_request_json": TWIN, "twin_response_json": TWIN,
     "api_error": ERROR, "twin_error": TWIN,
-    "hook_session_start": {"duration_ms": "«int:4-60»"},
-    "hook_before_tool": {"duration_ms": "«int:8-40»"},
-    "hook_after_tool": {"duration_ms": "«int:8-40»", "hook_name": '"«home»/hooks/audit.sh --project=«project»"'},
+    "hook_session_start": {"duration_ms": "«hook_duration»"},
+    "hook_before_tool": {"duration_ms": "«hook_duration»"},
+    "hook_after_tool": {"duration_ms": "«hook_duration»", "hook_name": '"«home»/hooks/audit.sh --project=«project»"'},
     "tool_call": {
         "function_name": '"«tool»"', "duration_ms": "«tool_duration»", "success": "«success»",
         "decision": '"«decision»"', "prompt_id": '"«prompt_id»"', "tool_type": '"«tool_type»"',
         "content_length": "«content_length»", "function_args": '"«args_pretty»"',
     },
     "file_operation": {
-        "tool_name": '"«tool»"', "operation": '"«operation»"', "lines": "«int:1-900»",
+        "tool_name": '"«tool»"', "operation": '"«operation»"', "lines": "«file_lines»",
         "mimetype": '"«mimetype»"', "extension": '"«extension»"', "programming_language": '"«language»"',
     },
     "edit_strategy": {"strategy": '"«edit_strategy»"'},
@@ -121,7 +123,7 @@ MESSAGES = {
     "user_prompt": "User prompt. Length: «prompt_length».",
     "model_routing": "Model routing decision. Model: «model», Source: «routing_source»",
     "tool_call": "Tool call: «tool».«decision_said» Success: «success». Duration: «tool_duration»ms.",
-    "file_operation": "File operation: «operation».",
+    "file_operation": "File operation: «operation». Lines: «file_lines».",
     "edit_strategy": "Edit Tool Strategy: «edit_strategy»",
     "approval_mode_duration": "Approval mode «mode» was active for «extra».«fraction»ms.",
     "approval_mode_switch": "Approval mode switched from «from_mode» to «mode».",
@@ -132,9 +134,9 @@ MESSAGES = {
     "agent_finish": "Agent codebase_investigator finished. Reason: GOAL. Duration: «tool_duration»ms.",
     "web_fetch_fallback": "Web fetch fallback attempt. Reason: «web_fetch_reason»",
     "llm_loop_check": "LLM loop check. Flash confidence: 0.«extra». Main model («model») check skipped",
-    "hook_session_start": "Hook call SessionStart.hello succeeded",
-    "hook_before_tool": "Hook call BeforeTool.policy-check succeeded",
-    "hook_after_tool": "Hook call AfterTool.«home»/hooks/audit.sh --project=«project» succeeded",
+    "hook_session_start": "Hook call SessionStart.hello succeeded in «hook_duration»ms",
+    "hook_before_tool": "Hook call BeforeTool.policy-check succeeded in «hook_duration»ms",
+    "hook_after_tool": "Hook call AfterTool.«home»/hooks/audit.sh --project=«project» succeeded in «hook_duration»ms",
 }
 # The arguments of each recorded tool, with what differs from call to call.
 ARGUMENTS = {

@@ -18,6 +18,7 @@ mod library;
 mod model;
 mod options;
 mod plan;
+mod planner;
 mod random;
 mod session;
 mod slots;

@@ -6,7 +6,8 @@ use crate::clock::{Clock, day_number, long_date, push_hex, push_number};
 use crate::fleet::{EXTENSIONS, Fleet, MCP_SERVERS, MODES, User, cli_version};
 use crate::library::Library;
 use crate::model::{MODELS, preferred};
-use crate::plan::{Call, Plan, Planner, Step};
+use crate::plan::{Call, Plan, Step};
+use crate::planner::Planner;
 use crate::random::Random;
 use crate::template::Fixed;
 
@@ -121,10 +122,8 @@ impl Session {
     ) {
         let id = uuid(random);
         let project = random.pick(&user.projects);
-        let home = match user.system.0 {
-            "darwin" => format!("/Users/{}", user.account),
-            _ => format!("/home/{}", user.account),
-        };
+        let homes = if user.system.0 == "darwin" { "Users" } else { "home" };
+        let home = format!("/{homes}/{}", user.account);
         let mut chat = Vec::new();
         clock.minute(&mut chat, self.start_ms);
         chat.push(b'-');

@@ -50,6 +50,8 @@ impl Writer<'_> {
             Part::Extra => number(call.extra),
             // No zero at the end, as JavaScript writes numbers.
             Part::Fraction => number(scene.of_call(5).below(90_000) * 10 + 1 + call.extra % 9),
+            Part::FileLines => number(scene.of_call(9).skewed(90, 2.0)),
+            Part::HookDuration => number(scene.of_call(10).between(5, 60)),
             Part::Input => number(usage.input),
             Part::OutputTokens => number(usage.output),
             Part::RetryDelay => number(1_000 << call.extra.min(5)),

@@ -8,12 +8,8 @@ macro_rules! named {
         pub(crate) enum $kind { $($value,)* }
 
         impl $kind {
-            /// All of them, by name.
+            /// All of them with their names, in the order of declaration.
             pub(crate) const ALL: &[(&str, Self)] = &[$(($text, Self::$value),)*];
-
-            pub(crate) fn named(text: &str) -> Option<Self> {
-                Self::ALL.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
-            }
         }
     };
 }
@@ -37,7 +33,7 @@ named! {
     Part {
         AgentId = "agent_id", ApiError = "api_error", Call = "call", Cached = "cached",
         ContentLength = "content_length", Decision = "decision", DecisionSaid = "decision_said",
-        Duration = "duration", Extra = "extra", Fraction = "fraction", Input = "input", McpServer = "mcp_server",
+        Duration = "duration", Extra = "extra", FileLines = "file_lines", Fraction = "fraction", HookDuration = "hook_duration", Input = "input", McpServer = "mcp_server",
         Metadata = "metadata", Model = "model", OutputTokens = "output", RequestText = "request_text",
         ResponseId = "response_id", RetryDelay = "retry_delay", Role = "role", Status = "status",
         Success = "success", System = "system", Thoughts = "thoughts", Time = "time", Tool = "tool",
@@ -84,10 +80,10 @@ pub(crate) enum Slot {
 impl Slot {
     fn parse(text: &str) -> Option<Self> {
         let Some((name, numbers)) = text.split_once(':') else {
-            return Fixed::named(text)
+            return named_in(Fixed::ALL, text)
                 .map(Self::Fixed)
-                .or_else(|| Part::named(text).map(Self::Part))
-                .or_else(|| Made::named(text).map(Self::Made));
+                .or_else(|| named_in(Part::ALL, text).map(Self::Part))
+                .or_else(|| named_in(Made::ALL, text).map(Self::Made));
         };
         let (low, high) = numbers.split_once('-').unwrap_or((numbers, numbers));
         let (low, high) = (low.parse().ok()?, high.parse().ok()?);
@@ -100,6 +96,10 @@ impl Slot {
             _ => None,
         }
     }
+}
+
+fn named_in<T: Copy>(all: &[(&str, T)], text: &str) -> Option<T> {
+    all.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
 
 /// Fixed text and the slot behind it.
