@@ -16,6 +16,8 @@ use crate::wait;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long a clean stop may take: the window in hand is committed first.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long an answer of the API may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Answers of the query API are read up to this size.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -63,7 +65,7 @@ impl Launch {
 
     /// The HTTP API.
     pub fn api(&self) -> Api {
-        Api::new(format!("http://127.0.0.1:{}", 8080 + self.port_offset))
+        Api::new(format!("http://127.0.0.1:{}", 8080 + self.port_offset), ANSWER_LIMIT)
     }
 
     /// A command of the binary on this data directory and configuration.
@@ -127,6 +129,11 @@ impl Server {
         &self.api
     }
 
+    /// Lets its queries take longer than a minute.
+    pub fn be_patient(&mut self, limit: Duration) {
+        self.api = Api::new(std::mem::take(&mut self.api.base), limit);
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.pid()
@@ -187,12 +194,33 @@ pub struct Progress {
     pub duplicates: u64,
 }
 
+/// A table's live files, from /api/status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableState {
+    /// Commits.
+    pub version: u64,
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A column of a query's answer.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its GoogleSQL type.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
 impl Api {
-    fn new(base: String) -> Self {
+    fn new(base: String, limit: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .proxy(None)
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(limit))
             .build();
         Self { base, agent: config.into() }
     }
@@ -221,8 +249,23 @@ impl Api {
         last.with_context(|| format!("messages still pending after {limit:?}: {:?}", self.progress()))
     }
 
+    /// The first table.
+    pub fn table(&self) -> Result<TableState> {
+        let status = self.status()?;
+        let field = |name: &str| {
+            number(&status["tables"][0][name])
+                .with_context(|| format!("/api/status has no {name} of a table"))
+        };
+        Ok(TableState { version: field("version")?, files: field("files")?, bytes: field("bytes")? })
+    }
+
     /// Runs a query and gives its rows, each a list of cells.
     pub fn query(&self, sql: &str) -> Result<Vec<Vec<Value>>> {
+        self.query_with_columns(sql).map(|(_, rows)| rows)
+    }
+
+    /// Runs a query and gives its columns and rows.
+    pub fn query_with_columns(&self, sql: &str) -> Result<(Vec<Column>, Vec<Vec<Value>>)> {
         let mut answer = self
             .agent
             .post(format!("{}/api/query", self.base))
@@ -234,7 +277,9 @@ impl Api {
         if status != 200 {
             bail!("query failed with {status}: {body}\n{sql}");
         }
-        serde_json::from_value(body["rows"].take()).context("/api/query answered without rows")
+        let columns = serde_json::from_value(body["columns"].take());
+        let rows = serde_json::from_value(body["rows"].take()).context("/api/query answered without rows")?;
+        Ok((columns.context("/api/query answered without columns")?, rows))
     }
 
     /// Runs a query of one number.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
@@ -50,6 +51,8 @@ pub enum Command {
         #[arg(long)]
         topic: Option<String>,
     },
+    /// Make up log entries of a fleet of Gemini CLI users, as `load` takes them.
+    Generate(Generate),
     /// Run one GoogleSQL query.
     Query {
         /// The query; without it and without --file, standard input is read.
@@ -104,6 +107,29 @@ pub enum Command {
     /// Run UDF messages from standard input: the killable last resort of a running server.
     #[command(hide = true)]
     UdfChild,
+}
+
+/// What to make up. The same arguments give the same bytes.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Log entries, exactly.
+    #[arg(long)]
+    pub records: u64,
+    /// The most users that they come from.
+    #[arg(long)]
+    pub users: u32,
+    /// Days that they are spread over, each with at least one; ten years at most.
+    #[arg(long)]
+    pub days: u32,
+    /// Another seed, other entries.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The file; gzipped when it ends in `.gz`; `-` is standard output.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// The last day, as 2026-11-22 (default: yesterday in UTC).
+    #[arg(long)]
+    pub end: Option<NaiveDate>,
 }
 
 #[derive(Debug, Subcommand)]

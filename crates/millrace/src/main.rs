@@ -58,6 +58,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         millrace_udf::run_child(std::io::stdin().lock(), std::io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Generate(arguments) = &cli.command {
+        command::generate::run(arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = config::load(cli.common.config.as_deref(), cli.common.data_dir.as_deref())?;
     let offset = cli.common.port_offset;
     match cli.command {
@@ -72,7 +76,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
-        Command::UdfChild => {}
+        // Those that need no configuration are done.
+        Command::UdfChild | Command::Generate(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

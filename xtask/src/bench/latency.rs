@@ -55,23 +55,31 @@ pub fn measure(
         Figure::new(bench, "accept to queryable, p99", seconds(0.99), "s").with_floor(floor),
         Figure::new(bench, "accept to queryable, worst", seconds(1.0), "s"),
         Figure::new(bench, "request to acknowledgement, p99", load.ack_p99.as_secs_f64(), "s"),
-        Figure::new(bench, "rate reached", load.records as f64 / load.elapsed.as_secs_f64(), "events/s"),
+        Figure::new(bench, "rate reached", load.rate(), "events/s"),
         Figure::new(bench, "probes", latencies.len() as f64, ""),
     ])
 }
 
 /// A probe's number and when its acknowledgement came.
-type Ack = (u64, Instant);
+pub(super) type Ack = (u64, Instant);
 
-struct Load {
+/// What was sent.
+pub(super) struct Load {
     records: u64,
     elapsed: Duration,
     ack_p99: Duration,
 }
 
+impl Load {
+    /// Records a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.records as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
 /// Sends requests on a fixed timetable, whether or not earlier ones are answered (an open loop: a slow
 /// server does not slow its producers), with probes between them.
-fn send_at_rate(url: &str, rate: u64, time: Duration, acked: &Sender<Ack>) -> Result<Load> {
+pub(super) fn send_at_rate(url: &str, rate: u64, time: Duration, acked: &Sender<Ack>) -> Result<Load> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let per_tick = rate / TICKS_PER_SECOND;
     let records_per_tick = usize::try_from(per_tick)?;
@@ -118,7 +126,7 @@ async fn send_one(
     let start = Instant::now();
     deliver(&mut client, bytes).await?;
     if let Some((number, acked)) = probe {
-        // The watcher has gone only when it has failed, and then its error is the one to show.
+        // Nobody may watch; a watcher has gone only when it has failed, and then its error is the one to show.
         let _ = acked.send((number, Instant::now()));
     }
     Ok(start.elapsed())

@@ -39,13 +39,15 @@ pub fn measure(launch: &Launch, directory: &Path, entries: u64) -> Result<Vec<Fi
     ])
 }
 
-struct Loaded {
-    seconds: f64,
+/// What a load took.
+pub(super) struct Loaded {
+    pub(super) seconds: f64,
     cpu_seconds: f64,
     peak_bytes: u64,
 }
 
-fn load(launch: &Launch, file: &str) -> Result<Loaded> {
+/// Runs `millrace load` on a file.
+pub(super) fn load(launch: &Launch, file: &str) -> Result<Loaded> {
     let start = Instant::now();
     let mut child = launch.spawn(&["load", file])?;
     let mut loaded = Loaded { seconds: 0.0, cpu_seconds: 0.0, peak_bytes: 0 };

@@ -9,6 +9,7 @@ mod load;
 mod log_append;
 mod report;
 mod startup;
+mod warehouse;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,16 +24,24 @@ use report::{Figure, Floor};
 pub use bodies::{Body, synthetic_load};
 
 /// All benchmarks, in the order they run.
-const NAMES: [&str; 7] = ["log", "startup", "e2e", "recorded", "load", "latency-1k", "latency-10k"];
+const NAMES: [&str; 8] =
+    ["log", "startup", "e2e", "recorded", "load", "latency-1k", "latency-10k", "warehouse"];
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct BenchArguments {
-    /// Which to run: log, startup, e2e, recorded, load, latency-1k, latency-10k [default: all]
+    /// Which to run: log, startup, e2e, recorded, load, latency-1k, latency-10k, warehouse
+    /// [default: all]
     names: Vec<String>,
-    /// A tenth of the load, for a first look
+    /// A tenth of the load or less, for a first look
     #[arg(long)]
     quick: bool,
+    /// Records of `warehouse` [default: 10000000; 500000 with --quick]
+    #[arg(long)]
+    records: Option<u64>,
+    /// Where `warehouse` keeps its table; a second run with the same records does not load again
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// The binary to measure instead of building one
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -50,6 +59,7 @@ struct Size {
     recorded: u64,
     latency: Duration,
     append: Duration,
+    warehouse: u64,
 }
 
 const FULL: Size = Size {
@@ -57,12 +67,14 @@ const FULL: Size = Size {
     recorded: 100_000,
     latency: Duration::from_secs(40),
     append: Duration::from_secs(5),
+    warehouse: 10_000_000,
 };
 const QUICK: Size = Size {
     records: 100_000,
     recorded: 10_000,
     latency: Duration::from_secs(10),
     append: Duration::from_secs(1),
+    warehouse: 500_000,
 };
 
 /// Runs the benchmarks.
@@ -80,7 +92,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
             let directory = tempfile::Builder::new().prefix("millrace-bench-").tempdir_in(&parent)?;
             let launch = Launch::inside(directory.path(), binary.clone())?;
             let size = if arguments.quick { &QUICK } else { &FULL };
-            let found = run_one(name, &launch, directory.path(), size);
+            let found = run_one(name, &launch, directory.path(), size, arguments);
             let found =
                 found.inspect_err(|_| show_log(&launch)).with_context(|| format!("benchmark {name}"))?;
             print!("{}", report::markdown(&found));
@@ -101,7 +113,13 @@ pub fn send_kilobyte_records(launch: &Launch, records: u64) -> Result<u64> {
     Ok(generator::send(&launch.grpc_url(), &synthetic_load()?, records)?.records)
 }
 
-fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result<Vec<Figure>> {
+fn run_one(
+    name: &str,
+    launch: &Launch,
+    directory: &Path,
+    size: &Size,
+    arguments: &BenchArguments,
+) -> Result<Vec<Figure>> {
     match name {
         "log" => log_append::measure(directory, size.append),
         "startup" => startup::measure(launch, "empty"),
@@ -112,6 +130,11 @@ fn run_one(name: &str, launch: &Launch, directory: &Path, size: &Size) -> Result
         }
         "recorded" => end_to_end::recorded_records(launch, size.recorded),
         "load" => load::measure(launch, directory, size.records / 2),
+        "warehouse" => {
+            let records = arguments.records.unwrap_or(size.warehouse);
+            let plan = warehouse::Plan { records, keep: arguments.keep.as_deref() };
+            warehouse::measure(launch, directory, &plan)
+        }
         "latency-1k" => latency::measure("latency-1k", launch, 1_000, size.latency, None),
         _ => {
             let floor = Some(Floor::AtMost(3.0));

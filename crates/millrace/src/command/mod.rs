@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod connect;
 pub mod deadletter;
+pub mod generate;
 pub mod load;
 pub mod log;
 pub mod query;
