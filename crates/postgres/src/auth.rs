@@ -96,14 +96,16 @@ impl Credentials {
 }
 
 fn users(path: &Path) -> Result<BTreeMap<String, String>, CredentialsError> {
-    let unreadable =
-        |reason: String| CredentialsError::Unreadable { path: path.to_owned(), reason };
+    let unreadable = |reason: String| CredentialsError::Unreadable { path: path.to_owned(), reason };
     let facts = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
     if facts.permissions().mode() & 0o077 != 0 {
         return Err(CredentialsError::Exposed(path.to_owned()));
     }
     if facts.len() > USERS_FILE_BYTES_MAX {
-        return Err(unreadable(format!("it has {} bytes, at most {USERS_FILE_BYTES_MAX} are read", facts.len())));
+        return Err(unreadable(format!(
+            "it has {} bytes, at most {USERS_FILE_BYTES_MAX} are read",
+            facts.len()
+        )));
     }
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let mut users = BTreeMap::new();
@@ -111,7 +113,8 @@ fn users(path: &Path) -> Result<BTreeMap<String, String>, CredentialsError> {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |reason: String| CredentialsError::Line { path: path.to_owned(), line: index + 1, reason };
+        let wrong =
+            |reason: String| CredentialsError::Line { path: path.to_owned(), line: index + 1, reason };
         let (name, password) = parse_user(line).map_err(wrong)?;
         if users.insert(name.to_owned(), password.to_owned()).is_some() {
             return Err(wrong(format!("user {name} is there twice")));

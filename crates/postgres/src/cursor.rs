@@ -47,7 +47,12 @@ impl Cursors {
     ///
     /// # Errors
     /// A name that is taken, too many cursors.
-    pub(crate) fn open(&self, name: &str, batches: SendableRecordBatchStream, hold: bool) -> Result<(), ErrorInfo> {
+    pub(crate) fn open(
+        &self,
+        name: &str,
+        batches: SendableRecordBatchStream,
+        hold: bool,
+    ) -> Result<(), ErrorInfo> {
         let mut open = self.lock();
         if open.contains_key(name) {
             return Err(error("42P03", format!("cursor \"{name}\" already exists")));

@@ -136,8 +136,7 @@ fn without_paths(message: &str) -> String {
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '/');
         word.contains("://") || (word.starts_with('/') && word.matches('/').count() > 1)
     };
-    let words: Vec<_> =
-        message.split(' ').map(|word| if is_path(word) { "(path)" } else { word }).collect();
+    let words: Vec<_> = message.split(' ').map(|word| if is_path(word) { "(path)" } else { word }).collect();
     words.join(" ")
 }
 

@@ -206,12 +206,7 @@ impl ExtendedQueryHandler for Service {
         Ok(())
     }
 
-    async fn do_query<C>(
-        &self,
-        client: &mut C,
-        portal: &Portal<Held>,
-        _: usize,
-    ) -> PgWireResult<Response>
+    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Held>, _: usize) -> PgWireResult<Response>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::PortalStore: PortalStore<Statement = Held>,
@@ -378,7 +373,9 @@ fn check_counts(message: &Bind, parameters: usize, columns: usize) -> PgWireResu
     }
     let given = message.result_column_format_codes.len();
     if !fits(given, columns) {
-        return violation(format!("bind message has {given} result formats but the query has {columns} columns"));
+        return violation(format!(
+            "bind message has {given} result formats but the query has {columns} columns"
+        ));
     }
     Ok(())
 }

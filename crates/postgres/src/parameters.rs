@@ -185,7 +185,8 @@ fn is_known(wire_type: &Type) -> bool {
 }
 
 fn text(raw: &[u8]) -> PgWireResult<ScalarValue> {
-    let text = std::str::from_utf8(raw).map_err(|failure| PgWireError::FailedToParseParameter(failure.into()))?;
+    let text =
+        std::str::from_utf8(raw).map_err(|failure| PgWireError::FailedToParseParameter(failure.into()))?;
     Ok(ScalarValue::Utf8(Some(text.to_owned())))
 }
 

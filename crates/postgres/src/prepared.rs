@@ -79,10 +79,8 @@ impl Held {
         let before = held.get(name).copied();
         let sum = held.values().sum::<usize>() - before.unwrap_or_default() + bytes;
         if (before.is_none() && held.len() >= NAMES_MAX) || sum > HELD_BYTES_MAX {
-            let message = format!(
-                "a connection may hold {NAMES_MAX} {} of {HELD_BYTES_MAX} bytes together",
-                self.what
-            );
+            let message =
+                format!("a connection may hold {NAMES_MAX} {} of {HELD_BYTES_MAX} bytes together", self.what);
             return Err(hinted(error(state::LIMIT_EXCEEDED, message), "close some, or reconnect"));
         }
         held.insert(name.to_owned(), bytes);

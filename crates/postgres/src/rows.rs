@@ -64,9 +64,9 @@ pub(crate) fn texts_schema(names: &[&str]) -> SchemaRef {
 /// # Errors
 /// Mistakes of ours only.
 pub(crate) fn texts(names: &[&str], lines: Vec<Vec<String>>) -> PgWireResult<QueryResponse> {
-    let fields = names.iter().map(|name| {
-        FieldInfo::new((*name).to_owned(), None, None, Type::TEXT, FieldFormat::Text)
-    });
+    let fields = names
+        .iter()
+        .map(|name| FieldInfo::new((*name).to_owned(), None, None, Type::TEXT, FieldFormat::Text));
     let fields: Fields = Arc::new(fields.collect());
     let mut encoder = DataRowEncoder::new(Arc::clone(&fields));
     let mut rows = Vec::with_capacity(lines.len());

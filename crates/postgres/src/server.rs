@@ -74,10 +74,7 @@ impl Shared {
             sessions,
             registry: Arc::default(),
             passwords,
-            names: DatabaseNames {
-                project: engine.project.clone(),
-                dataset: engine.default_dataset.clone(),
-            },
+            names: DatabaseNames { project: engine.project.clone(), dataset: engine.default_dataset.clone() },
             statement_bytes_max: engine.query_bytes_max,
         })
     }

@@ -58,10 +58,8 @@ pub(crate) trait Client:
 {
 }
 
-impl<C> Client for C where
-    C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync
-{
-}
+impl<C> Client for C where C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync
+{}
 
 impl Service {
     pub(crate) fn new(
@@ -211,7 +209,10 @@ impl Service {
         plan.replace_params_with_values(parameters).map_err(|failure| sql_failed(failure.into()))
     }
 
-    async fn start(&self, plan: LogicalPlan) -> PgWireResult<datafusion::execution::SendableRecordBatchStream> {
+    async fn start(
+        &self,
+        plan: LogicalPlan,
+    ) -> PgWireResult<datafusion::execution::SendableRecordBatchStream> {
         self.session().start(plan).await.map_err(|failure| user(from_sql(&failure, None)))
     }
 
@@ -255,7 +256,10 @@ impl Service {
             }
             Command::RollbackTo => {
                 if before == TransactionStatus::Idle {
-                    return Err(user(error("25P01", "ROLLBACK TO SAVEPOINT can only be used in transaction blocks")));
+                    return Err(user(error(
+                        "25P01",
+                        "ROLLBACK TO SAVEPOINT can only be used in transaction blocks",
+                    )));
                 }
                 client.set_transaction_status(TransactionStatus::Transaction);
                 return Ok("ROLLBACK");
@@ -287,9 +291,7 @@ impl Service {
                 warn(client, "01000", notice).await?;
             }
             if let Some((name, value)) = change.report {
-                client
-                    .feed(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name, value)))
-                    .await?;
+                client.feed(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name, value))).await?;
             }
         }
         for name in ["datestyle", "intervalstyle", "bytea_output", "extra_float_digits"] {

@@ -249,7 +249,8 @@ impl Settings {
             Takes::Switch => switch(value).ok_or_else(refused)?.to_owned(),
             Takes::One(values) => {
                 let found = values.iter().find(|known| known.eq_ignore_ascii_case(value));
-                let found = *found.ok_or_else(|| hinted(refused(), format!("it is one of {}", values.join(", "))))?;
+                let found =
+                    *found.ok_or_else(|| hinted(refused(), format!("it is one of {}", values.join(", "))))?;
                 // Whatever a client calls it, it gets UTF-8.
                 if known.name == "client_encoding" { "UTF8".to_owned() } else { found.to_owned() }
             }

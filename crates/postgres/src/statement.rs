@@ -119,9 +119,9 @@ fn reads_catalog(statement: &Statement) -> bool {
 fn is_catalog(name: &ObjectName) -> bool {
     let mut parts = name.0.iter().filter_map(|part| part.as_ident()).map(|part| part.value.to_lowercase());
     match name.0.len() {
-        1 => parts.next().is_some_and(|part| {
-            PG_CATALOG_TABLES.contains(&part.as_str()) || part == "pg_get_keywords"
-        }),
+        1 => parts
+            .next()
+            .is_some_and(|part| PG_CATALOG_TABLES.contains(&part.as_str()) || part == "pg_get_keywords"),
         _ => parts.any(|part| part == "pg_catalog" || part == "information_schema"),
     }
 }
@@ -185,11 +185,9 @@ fn declare(mut declares: Vec<Declare>) -> Result<Command, ErrorInfo> {
             let info = error(state::FEATURE_NOT_SUPPORTED, "cursors only go forward here");
             Err(hinted(info, "leave SCROLL out"))
         }
-        (Some(cursor), Some(DeclareType::Cursor), Some(query)) => Ok(Command::Declare {
-            cursor,
-            query: plain(readable(query)?),
-            hold: declare.hold == Some(true),
-        }),
+        (Some(cursor), Some(DeclareType::Cursor), Some(query)) => {
+            Ok(Command::Declare { cursor, query: plain(readable(query)?), hold: declare.hold == Some(true) })
+        }
         _ => unsupported("DECLARE name CURSOR FOR query is the only form of DECLARE here"),
     }
 }
@@ -215,7 +213,8 @@ fn reading(modes: &[TransactionMode]) -> Result<(), ErrorInfo> {
     let writes = TransactionMode::AccessMode(TransactionAccessMode::ReadWrite);
     match modes.contains(&writes) {
         true => {
-            let info = error(state::READ_ONLY, "cannot set transaction read-write mode: this port only reads");
+            let info =
+                error(state::READ_ONLY, "cannot set transaction read-write mode: this port only reads");
             Err(hinted(info, "leave READ WRITE out"))
         }
         false => Ok(()),
@@ -359,7 +358,10 @@ mod tests {
             one("SHOW TRANSACTION ISOLATION LEVEL").unwrap(),
             Command::Show(Some(name)) if name == "transaction_isolation"
         ));
-        assert!(matches!(one("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").unwrap(), Command::Nothing("SET")));
+        assert!(matches!(
+            one("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").unwrap(),
+            Command::Nothing("SET")
+        ));
         assert_eq!(one("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE").unwrap_err().code, "25006");
     }
 

@@ -18,7 +18,9 @@ async fn a_client_connects_and_reads() {
     let client = server.connect().await;
     assert_eq!(lines(&client, "SELECT count(*) FROM numbers").await.unwrap(), ["1000"]);
     assert_eq!(
-        lines(&client, "SELECT username, score FROM visits WHERE score > 5 ORDER BY score DESC").await.unwrap(),
+        lines(&client, "SELECT username, score FROM visits WHERE score > 5 ORDER BY score DESC")
+            .await
+            .unwrap(),
         ["bob | 20", "ann | 10"]
     );
     assert_eq!(lines(&client, "SELECT 1 AS a; SELECT 2 AS b").await.unwrap(), ["1", "2"]);
@@ -62,11 +64,10 @@ async fn parameters_have_types_in_text_and_binary() {
     assert_eq!(row.get::<_, Option<String>>(0), None);
     assert_eq!((row.get::<_, i64>(1), row.get::<_, &str>(2)), (7, "{x,y}"));
     let rows = client
-        .query("SELECT n FROM numbers WHERE n = ANY($1) ORDER BY n LIMIT $2 OFFSET $3", &[
-            &vec![3_i64, 1, 2, 5000],
-            &2_i64,
-            &1_i64,
-        ])
+        .query(
+            "SELECT n FROM numbers WHERE n = ANY($1) ORDER BY n LIMIT $2 OFFSET $3",
+            &[&vec![3_i64, 1, 2, 5000], &2_i64, &1_i64],
+        )
         .await
         .unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [2, 3]);
@@ -113,7 +114,8 @@ async fn rows_come_in_pieces() {
     let server = Server::default().await;
     let mut client = server.connect().await;
     let transaction = client.transaction().await.unwrap();
-    let portal = transaction.bind("SELECT n FROM numbers WHERE n >= $1 ORDER BY n", &[&10_i64]).await.unwrap();
+    let portal =
+        transaction.bind("SELECT n FROM numbers WHERE n >= $1 ORDER BY n", &[&10_i64]).await.unwrap();
     let first = transaction.query_portal(&portal, 3).await.unwrap();
     let second = transaction.query_portal(&portal, 2).await.unwrap();
     let rest = transaction.query_portal(&portal, 0).await.unwrap();
@@ -172,7 +174,10 @@ async fn settings_are_the_sessions_own() {
     lines(&first, "SET search_path TO other; SET application_name = 'x'").await.unwrap();
     assert_eq!(lines(&first, "SELECT count(*) FROM numbers").await.unwrap(), ["3"]);
     assert_eq!(lines(&second, "SELECT count(*) FROM numbers").await.unwrap(), ["1000"]);
-    assert_eq!(lines(&first, "SELECT current_schema(), current_setting('search_path')").await.unwrap(), ["other | other"]);
+    assert_eq!(
+        lines(&first, "SELECT current_schema(), current_setting('search_path')").await.unwrap(),
+        ["other | other"]
+    );
     lines(&first, "DISCARD ALL").await.unwrap();
     assert_eq!(lines(&first, "SELECT count(*) FROM numbers").await.unwrap(), ["1000"]);
     let shown = lines(&first, "SHOW ALL").await.unwrap();
@@ -181,7 +186,8 @@ async fn settings_are_the_sessions_own() {
     assert_eq!(lines(&first, "SHOW is_superuser; SHOW server_encoding").await.unwrap(), ["off", "UTF8"]);
     let version = lines(&first, "SELECT version()").await.unwrap();
     assert!(version[0].starts_with("PostgreSQL 16.6 (Millrace "), "{version:?}");
-    let pids = [lines(&first, "SELECT pg_backend_pid()").await, lines(&second, "SELECT pg_backend_pid()").await];
+    let pids =
+        [lines(&first, "SELECT pg_backend_pid()").await, lines(&second, "SELECT pg_backend_pid()").await];
     assert_ne!(pids[0].as_ref().unwrap(), pids[1].as_ref().unwrap());
 }
 
@@ -190,10 +196,19 @@ async fn tables_views_columns_and_types_are_listed() {
     let server = Server::default().await;
     let client = server.connect().await;
     let schemas = "SELECT schema_name FROM information_schema.schemata ORDER BY 1";
-    assert_eq!(lines(&client, schemas).await.unwrap(), ["information_schema", "other", "pg_catalog", "telemetry"]);
-    let kinds = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'telemetry'";
+    assert_eq!(
+        lines(&client, schemas).await.unwrap(),
+        ["information_schema", "other", "pg_catalog", "telemetry"]
+    );
+    let kinds =
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'telemetry'";
     let kinds = lines(&client, kinds).await.unwrap();
-    for expected in ["visits | BASE TABLE", "gemini_raw_logs | BASE TABLE", "gemini_analytics_view | VIEW", "daily_metrics | VIEW"] {
+    for expected in [
+        "visits | BASE TABLE",
+        "gemini_raw_logs | BASE TABLE",
+        "gemini_analytics_view | VIEW",
+        "daily_metrics | VIEW",
+    ] {
         assert!(kinds.contains(&expected.to_owned()), "{expected} in {kinds:?}");
     }
     let columns = "SELECT column_name, data_type, udt_name FROM information_schema.columns \

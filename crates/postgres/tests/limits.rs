@@ -122,7 +122,8 @@ async fn mistakes_have_their_letters_and_a_hint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runaway_queries_end_at_their_limit() {
-    let server = with(EngineConfig { timeout: Duration::from_millis(800), rows_max: 500, ..Default::default() }).await;
+    let server =
+        with(EngineConfig { timeout: Duration::from_millis(800), rows_max: 500, ..Default::default() }).await;
     let client = server.connect().await;
     let started = Instant::now();
     assert_eq!(code(&client, ENDLESS).await, "57014");
@@ -261,7 +262,8 @@ async fn what_nobody_waits_for_ends() {
         asked.abort();
     }
     let client = server.connect().await;
-    let sorted = "SELECT max(r) FROM (SELECT row_number() OVER (ORDER BY a.n * b.n) AS r FROM numbers a, numbers b)";
+    let sorted =
+        "SELECT max(r) FROM (SELECT row_number() OVER (ORDER BY a.n * b.n) AS r FROM numbers a, numbers b)";
     until("the memory is free again", async || lines(&client, sorted).await.is_ok()).await;
 }
 

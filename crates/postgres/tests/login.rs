@@ -68,7 +68,8 @@ async fn databases_and_settings_that_there_are_not_are_named() {
     assert_eq!((refused.0.as_str(), refused.2.as_str()), ("3D000", "connect to the database local"));
     let refused = failure(&connect(server.config().options("-c client_encoding=LATIN1")).await.unwrap_err());
     assert_eq!(refused.0, "22023");
-    let set = connect(server.config().options("-c statement_timeout=5s").application_name("test")).await.unwrap();
+    let set =
+        connect(server.config().options("-c statement_timeout=5s").application_name("test")).await.unwrap();
     assert_eq!(lines(&set, "SHOW statement_timeout").await.unwrap(), ["5000ms"]);
     assert_eq!(lines(&set, "SELECT current_setting('application_name')").await.unwrap(), ["test"]);
 }
@@ -88,7 +89,8 @@ async fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_told_and_closed() {
     let server = Server::default().await;
-    let garbage: Vec<u8> = (0..5000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let garbage: Vec<u8> =
+        (0..5000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     for bytes in [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".as_slice(),
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n\0\0\0\x14\0\x03\0\0user\0ann\0\0",

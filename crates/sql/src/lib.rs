@@ -42,9 +42,7 @@ pub use manage::{ViewCheck, ViewInfo};
 pub use pseudonyms::{PseudonymKey, ShortKey};
 pub use result::{Column, QueryResult};
 pub use results::{Freshness, Refreshed, ResultInfo};
-pub use sessions::{
-    Busy, JSON_FUNCTIONS, Session, SessionControl, Sessions, on_deep_stack, parse_postgres,
-};
+pub use sessions::{Busy, JSON_FUNCTIONS, Session, SessionControl, Sessions, on_deep_stack, parse_postgres};
 pub use typed::SplitTable;
 pub use types::JSON_TYPE_NAME;
 pub use views::{Materialized, ViewOrigin};

@@ -113,7 +113,8 @@ pub(super) fn common(session: &SessionContext) {
     for name in ["pg_is_in_recovery", "pg_is_wal_replay_paused"] {
         session.register_udf(Little::udf(name, &[0], DataType::Boolean, |_| Ok(false.into())));
     }
-    session.register_udf(Little::udf("pg_is_other_temp_schema", &[1], DataType::Boolean, |_| Ok(false.into())));
+    session
+        .register_udf(Little::udf("pg_is_other_temp_schema", &[1], DataType::Boolean, |_| Ok(false.into())));
     session.register_udf(Little::udf("pg_my_temp_schema", &[0], DataType::Int32, |_| Ok(0_i32.into())));
     // Nothing has a comment, a definition in Postgres' words, or a lock.
     for (name, arguments) in [

@@ -187,7 +187,7 @@ impl Inner {
                 }
             }
             let _ = batches.send(Item::End(facts)).await;
-            Ok(())
+            Ok::<(), SqlError>(())
         }
         .await;
         drop(batches);

@@ -68,11 +68,7 @@ pub(super) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
 struct JsonOperators;
 
 impl ExprPlanner for JsonOperators {
-    fn plan_binary_op(
-        &self,
-        expr: RawBinaryExpr,
-        _: &DFSchema,
-    ) -> Result<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let as_text = match expr.op {
             BinaryOperator::Arrow => false,
             BinaryOperator::LongArrow => true,

@@ -15,9 +15,9 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::guard::{GuardExec, GuardLimits};
-use crate::session::yielding;
 use crate::error::{Code, SqlError};
 use crate::optimize::finish;
+use crate::session::yielding;
 
 /// Plans a session's queries.
 #[derive(Debug)]
