@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use chrono::{NaiveDate, Utc};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use indicatif::{ProgressBar, ProgressStyle};
 use millrace_generate::{Generated, Options, generate};
 
 use crate::cli::Generate;
@@ -38,14 +39,20 @@ pub fn run(arguments: &Generate) -> Result<()> {
 
 fn into_file(options: &Options, path: &Path) -> Result<Generated> {
     let cannot = || format!("cannot write {}", path.display());
+    let bar = ProgressBar::no_length().with_message(path.display().to_string());
+    let shown = ProgressStyle::with_template("{msg} {bytes} of log entries {binary_bytes_per_sec}");
+    let bar = if let Ok(style) = shown { bar.with_style(style) } else { bar };
     let mut file = File::create(path).with_context(cannot)?;
     if path.extension().is_some_and(|extension| extension == "gz") {
         let mut packed = GzEncoder::new(file, Compression::fast());
-        let generated = generate(options, &mut packed).with_context(cannot)?;
+        let generated = generate(options, &mut bar.wrap_write(&mut packed)).with_context(cannot)?;
+        bar.finish_and_clear();
         packed.finish().and_then(|mut file| file.flush()).with_context(cannot)?;
         return Ok(generated);
     }
-    generate(options, &mut file).with_context(cannot)
+    let generated = generate(options, &mut bar.wrap_write(&mut file)).with_context(cannot)?;
+    bar.finish_and_clear();
+    Ok(generated)
 }
 
 /// The last day that is over: a file of whole days does not change while it is written.

@@ -101,7 +101,9 @@ fn generate_and_load(launch: &Launch, home: &Path, records: u64) -> Result<Fille
     let mut generator =
         launch.command(&arguments)?.stdout(Stdio::piped()).spawn().context("cannot start generate")?;
     let output = generator.stdout.take().context("generate has no output")?;
-    let mut lines = Slices { input: BufReader::with_capacity(1 << 20, output), rest: Vec::new() };
+    let input = BufReader::with_capacity(1 << 20, output);
+    let (slice_bytes, sample_bytes) = (SLICE_BYTES, SAMPLE_BYTES);
+    let mut lines = Slices { input, slice_bytes, sample_bytes, rest: Vec::new() };
     let slice = home.join("slice.ndjson");
     let name = slice.to_str().context("the folder's name is not UTF-8")?;
     let (mut raw_bytes, mut sampled, mut packed, mut load_seconds) = (0, 0, 0, 0.0);
@@ -132,6 +134,10 @@ fn generate_and_load(launch: &Launch, home: &Path, records: u64) -> Result<Fille
 /// A stream cut at line ends.
 struct Slices<R> {
     input: R,
+    /// A slice ends at its last line end once it has so many.
+    slice_bytes: usize,
+    /// What is read at once, and given as a sample.
+    sample_bytes: usize,
     /// The line that the last slice would have cut.
     rest: Vec<u8>,
 }
@@ -143,18 +149,18 @@ impl<R: Read> Slices<R> {
         let mut chunk = std::mem::take(&mut self.rest);
         let (mut written, mut sample) = (0, Vec::new());
         loop {
-            let ended = (&mut self.input).take(SAMPLE_BYTES as u64).read_to_end(&mut chunk)? == 0;
+            let ended = (&mut self.input).take(self.sample_bytes as u64).read_to_end(&mut chunk)? == 0;
             if sample.is_empty() {
                 sample.clone_from(&chunk);
             }
             written += chunk.len();
-            if written >= SLICE_BYTES && !ended {
+            if written >= self.slice_bytes && !ended {
                 let end = chunk.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
                 self.rest = chunk.split_off(end);
             }
             file.write_all(&chunk)?;
             chunk.clear();
-            if ended || written >= SLICE_BYTES {
+            if ended || written >= self.slice_bytes {
                 return Ok((written > 0).then_some(sample));
             }
         }
@@ -193,21 +199,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("slice");
         let text: String = (0..1_000).map(|number| format!("line {number}\n")).collect();
-        let mut slices = Slices { input: text.as_bytes(), rest: Vec::new() };
-        assert_eq!(slices.next_into(&path).unwrap().unwrap(), text.as_bytes());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        assert!(slices.next_into(&path).unwrap().is_none());
-
-        let wide = "x".repeat(SAMPLE_BYTES - 3);
-        let many = SLICE_BYTES / SAMPLE_BYTES + 3;
-        let input: Vec<u8> = (0..many).flat_map(|_| format!("{wide}\n").into_bytes()).collect();
-        let mut slices = Slices { input: &input[..], rest: Vec::new() };
-        let mut found = Vec::new();
-        while slices.next_into(&path).unwrap().is_some() {
-            let slice = std::fs::read(&path).unwrap();
-            assert_eq!(slice.last(), Some(&b'\n'));
-            found.push(slice.len());
+        for (slice_bytes, expected) in [(usize::MAX, 1), (text.len() / 3, 3), (100, 89)] {
+            let input = text.as_bytes();
+            let mut slices = Slices { input, slice_bytes, sample_bytes: 50, rest: Vec::new() };
+            let mut found = Vec::new();
+            while let Some(sample) = slices.next_into(&path).unwrap() {
+                let slice = std::fs::read_to_string(&path).unwrap();
+                assert!(
+                    slice.ends_with('\n') && slice.as_bytes().starts_with(&sample[..sample.len().min(40)])
+                );
+                found.push(slice);
+            }
+            assert_eq!(found.concat(), text);
+            assert_eq!(found.len(), expected, "{slice_bytes}");
         }
-        assert_eq!((found.len(), found.iter().sum::<usize>()), (2, input.len()));
     }
 }
