@@ -78,8 +78,7 @@ async fn code_changes_are_lines_that_went_in_and_decisions_that_were_made() {
         let decided = |decision: &str| {
             group.iter().filter(|entry| field(entry, &["decision"]).as_deref() == Some(decision)).count()
         };
-        let [accepted, auto, modified, rejected] =
-            ["accept", "auto_accept", "modify", "reject"].map(decided);
+        let [accepted, auto, modified, rejected] = ["accept", "auto_accept", "modify", "reject"].map(decided);
         let good = accepted + auto + modified;
         let mut cells =
             ["model_added_lines", "model_removed_lines", "user_added_lines", "user_removed_lines"]
