@@ -127,6 +127,8 @@ fn requests() -> Vec<Line> {
         ("2026-11-23T00:08:01Z", BOB, "s2", r, response("gemini-2.5-pro", [10, 0, 10, 0, 0], 120)),
         ("2026-11-23T00:08:59Z", BOB, "s2", r, response("gemini-2.5-pro", [20, 5, 10, 3, 0], 130)),
         ("2026-11-23T00:08:59Z", BOB, "s2", r, response("not-in-the-price-list", [20, 5, 10, 3, 0], 140)),
+        // Another hour of the same day.
+        ("2026-11-22T10:00:00Z", ANN, "s1", e, failure("gemini-2.5-pro", 429, PATTERNS[0].0)),
         // Before and after its price comes into force; one without any tokens.
         ("2026-05-18T23:59:59Z", BOB, "s4", r, response("gemini-3.5-flash", [1_000_000, 0, 0, 0, 0], 10)),
         ("2026-05-19T00:00:00Z", BOB, "s4", r, response("gemini-3.5-flash", [1_000_000, 0, 0, 0, 0], 20)),
