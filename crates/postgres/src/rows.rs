@@ -46,7 +46,7 @@ pub(crate) fn rows(fields: &Fields, batches: SendableRecordBatchStream) -> Query
     let rows = batches.map(move |batch| match batch {
         Ok(batch) => stream::iter(encode_recordbatch(Arc::clone(&columns), batch)).left_stream(),
         Err(failure) => {
-            let failure = user(from_sql(&SqlError::from(failure), None));
+            let failure = user(from_sql(&SqlError::of(&failure), None));
             stream::once(std::future::ready(Err(failure))).right_stream()
         }
     });

@@ -8,7 +8,7 @@ use datafusion::common::ParamValues;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{Sink, SinkExt};
-use millrace_sql::{Session, SessionControl, on_deep_stack};
+use millrace_sql::{Session, SessionControl, SqlError, on_deep_stack};
 use pgwire::api::portal::Format;
 use pgwire::api::results::{QueryResponse, Response};
 use pgwire::api::store::PortalStore;
@@ -206,7 +206,7 @@ impl Service {
                 false => Err(user(error("42P02", "there is no parameter $1"))),
             };
         };
-        plan.replace_params_with_values(parameters).map_err(|failure| sql_failed(failure.into()))
+        plan.replace_params_with_values(parameters).map_err(|failure| sql_failed(SqlError::of(&failure)))
     }
 
     async fn start(

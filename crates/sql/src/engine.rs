@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
-use datafusion::sql::sqlparser::dialect::BigQueryDialect;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -129,8 +128,7 @@ impl Inner {
         let state = self.session.state();
         let views = self.views.current();
         let planner = self.planner(&views, &state).reading(&self.results);
-        let (plan, shown) =
-            planner.plan(parsed.query).map_err(|error| point_out(error, sql, &BigQueryDialect {}))?;
+        let (plan, shown) = planner.plan(parsed.query).map_err(|error| point_out(error, sql))?;
         // Before the types are read off: only now every expression has its final one.
         let plan = optimize(&plan, &state).map_err(|error| from_datafusion(&error))?;
         let columns = plan

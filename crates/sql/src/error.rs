@@ -80,6 +80,12 @@ impl SqlError {
         Self::new(Code::Internal, message)
     }
 
+    /// What DataFusion's error says, as one of ours: what went wrong while a session's rows were made.
+    #[must_use]
+    pub fn of(error: &DataFusionError) -> Self {
+        from_datafusion(error)
+    }
+
     pub(crate) fn too_many_rows(rows_max: usize) -> Self {
         Self::new(Code::ResourcesExceeded, format!("the result has more than {rows_max} rows"))
             .hint("add LIMIT, aggregate, or raise sql.rows_max")
@@ -102,13 +108,6 @@ impl SqlError {
 impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
         Self::External(Box::new(error))
-    }
-}
-
-/// What went wrong while a session's rows were made.
-impl From<DataFusionError> for SqlError {
-    fn from(error: DataFusionError) -> Self {
-        from_datafusion(&error)
     }
 }
 

@@ -246,7 +246,12 @@ fn is_string(token: &Token) -> bool {
 }
 
 /// Adds to the complaint of an unknown name where the query has it, in the query's spelling.
-pub(crate) fn point_out(error: SqlError, sql: &str, dialect: &dyn Dialect) -> SqlError {
+pub(crate) fn point_out(error: SqlError, sql: &str) -> SqlError {
+    point_out_in(&BigQueryDialect {}, error, sql)
+}
+
+/// The same in another dialect.
+pub(crate) fn point_out_in(dialect: &dyn Dialect, error: SqlError, sql: &str) -> SqlError {
     let Some(path) = error.message.strip_prefix("unrecognized name: ") else { return error };
     let name = path.rsplit('.').next().unwrap_or(path);
     let tokens = Tokenizer::new(dialect, sql).with_unescape(false).tokenize_with_location();

@@ -21,10 +21,10 @@ use information_schema::InformationSchema;
 pub(crate) fn set_up(sessions: &Sessions) -> Result<(), SqlError> {
     let template = sessions.template();
     let project = sessions.engine().config().project.clone();
-    setup_pg_catalog(template, &project, EmptyContextProvider).map_err(|failure| SqlError::from(*failure))?;
+    setup_pg_catalog(template, &project, EmptyContextProvider).map_err(|failure| SqlError::of(&failure))?;
     if let Some(catalog) = template.catalog(&project) {
         let described = Arc::new(InformationSchema::new(sessions.clone(), &project));
-        catalog.register_schema("information_schema", described).map_err(SqlError::from)?;
+        catalog.register_schema("information_schema", described).map_err(|failure| SqlError::of(&failure))?;
     }
     functions::common(template);
     Ok(())

@@ -29,7 +29,7 @@ use crate::PLANNING_STACK_BYTES;
 use crate::engine::{Engine, Inner};
 use crate::error::{Code, SqlError, from_datafusion};
 use crate::optimize::rules;
-use crate::parse::point_out;
+use crate::parse::point_out_in;
 use catalog::Datasets;
 use guard::GuardLimits;
 use planner::{GuardedPlanner, refuse_writes};
@@ -196,7 +196,7 @@ impl Inner {
             let hint = text.lines().find(|line| line.starts_with("Did you mean "));
             return explained.maybe_hint(hint.map(|line| line.trim_end().to_lowercase()));
         }
-        point_out(explained, sql, &PostgreSqlDialect {})
+        point_out_in(&PostgreSqlDialect {}, explained, sql)
     }
 }
 
