@@ -70,6 +70,11 @@ const PAYLOAD_KEYS: &[&str] = &[
     "prompt_length",
     "service.name",
     "service.version",
+    "team.name",
+    "team.id",
+    "team",
+    "department",
+    "cost_center",
     // request
     "model",
     "model_name",
@@ -153,6 +158,9 @@ const PAYLOAD_KEYS: &[&str] = &[
     "status",
 ];
 
+/// Members of the payload that only hand-made entries have.
+const PAYLOAD_RARE: &[&str] = &["temperature", "top_p", "top_k", "max_output_tokens"];
+
 /// First elements of arrays in the payload.
 const PAYLOAD_FIRSTS: &[&str] = &["finish_reasons", "gen_ai.response.finish_reasons"];
 
@@ -161,6 +169,10 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("_labels_cli_version", LABELS, "$.cli_version"),
     ("_resource_project_id", RESOURCE, "$.labels.project_id"),
 ];
+
+/// What names a team, when a collector has put it into the labels of the entry or of its resource.
+const TEAM_KEYS: &[&str] =
+    &["team.name", "team_name", "team", "team.id", "team_id", "department", "cost_center"];
 
 /// Rare spellings in other columns than the payload.
 const OTHER_ALTERNATES: &[(&str, &str)] = &[
@@ -203,6 +215,17 @@ pub fn alternates() -> Vec<Alternate> {
         if flat == **key || !PAYLOAD_KEYS.contains(&flat.as_str()) {
             add(format!("$.attributes.{flat}{rest}"));
         }
+    }
+    for key in PAYLOAD_RARE {
+        found.extend(
+            ["$.", "$.attributes."].map(|at| Alternate { column: PAYLOAD, path: format!("{at}{key}") }),
+        );
+    }
+    for key in TEAM_KEYS {
+        found.extend(
+            [(LABELS, "$."), (RESOURCE, "$.labels.")]
+                .map(|(column, at)| Alternate { column, path: format!("{at}{}", step(key)) }),
+        );
     }
     let others = OTHER_ALTERNATES.iter();
     found.extend(others.map(|(column, path)| Alternate { column, path: (*path).to_owned() }));

@@ -58,6 +58,7 @@ pub fn lake(
 ) -> LakeConfig {
     let mut lake = LakeConfig::new(data.lake(), disk, runtime);
     lake.partition_files_max = config.lake.partition_files_max;
+    lake.typed_columns = config.lake.typed_columns;
     lake.compaction.files_min = config.lake.compaction_files_min;
     lake.compaction.target_bytes = config.lake.compaction_target_bytes;
     lake.removed_file_retention =

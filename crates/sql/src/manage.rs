@@ -9,8 +9,6 @@ use crate::PLANNING_STACK_BYTES;
 use crate::engine::{Engine, Inner};
 use crate::error::{Code, SqlError, from_datafusion};
 use crate::optimize::optimize;
-use datafusion::sql::sqlparser::dialect::BigQueryDialect;
-
 use crate::parse::point_out;
 use crate::results::{ResultInfo, refuse_varying};
 use crate::views::{View, ViewOrigin, Views};
@@ -154,9 +152,7 @@ impl Inner {
             // Who makes a view looks at its text: the complaint is about that, and says where in it.
             let own = error.message.strip_prefix(&format!("view {name}: ")).map(str::to_owned);
             match (own, views.get(name)) {
-                (Some(message), Some(view)) => {
-                    point_out(SqlError { message, ..error }, &view.sql, &BigQueryDialect {})
-                }
+                (Some(message), Some(view)) => point_out(SqlError { message, ..error }, &view.sql),
                 _ => error,
             }
         })

@@ -308,6 +308,8 @@ pub struct Lake {
     pub checkpoint_commits: u64,
     /// Most data files that one window writes.
     pub partition_files_max: usize,
+    /// Whether the values of often asked JSON paths are kept in hidden columns beside the JSON text.
+    pub typed_columns: bool,
 }
 
 impl Default for Lake {
@@ -319,6 +321,7 @@ impl Default for Lake {
             removed_file_retention_minutes: 60,
             checkpoint_commits: 100,
             partition_files_max: 32,
+            typed_columns: true,
         }
     }
 }

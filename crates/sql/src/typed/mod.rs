@@ -130,3 +130,43 @@ impl TableProvider for SplitTable {
         self.all.scan(state, projection, filters, limit).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use millrace_jsonpath::typed::typed_paths;
+
+    use super::*;
+    use crate::views::BUILT_IN;
+
+    /// Long texts, and parts of JSON that is no column of the raw table.
+    const READ_FROM_TEXT: &[&str] = &["$.function_args", "$.attributes.function_args"];
+
+    #[test]
+    fn what_the_views_read_is_in_columns() {
+        let mut known: BTreeSet<ColumnPath> = BTreeSet::new();
+        known.extend(
+            typed_paths().into_iter().map(|path| (path.column.to_owned(), parse(&path.path).unwrap())),
+        );
+        known.extend(
+            alternates().into_iter().map(|path| (path.column.to_owned(), parse(&path.path).unwrap())),
+        );
+        let mut calls = 0;
+        for (view, sql) in BUILT_IN {
+            for call in sql.split("JSON_VALUE(").skip(1) {
+                let Some((column, rest)) = call.split_once(", '") else { continue };
+                let path = rest.split('\'').next().unwrap();
+                if column.ends_with("_json") && !READ_FROM_TEXT.contains(&path) {
+                    calls += 1;
+                    let wanted = (column.to_owned(), parse(path).unwrap());
+                    assert!(
+                        known.contains(&wanted),
+                        "{view} reads {column} {path} from the text: add it to typed.rs"
+                    );
+                }
+            }
+        }
+        assert!(calls > 200, "{calls} calls found");
+    }
+}

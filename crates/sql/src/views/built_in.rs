@@ -9,7 +9,7 @@ macro_rules! sql {
 
 /// The built-in views: those of the specification in its order, then those beyond it. Each stands behind
 /// those that it stands on.
-pub(super) const BUILT_IN: &[(&str, &str)] = &[
+pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("gemini_analytics_view", sql!("gemini_analytics_view")),
     ("daily_metrics", sql!("daily_metrics")),
     ("vw_user_activity", sql!("vw_user_activity")),

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::PLANNING_STACK_BYTES;
 use crate::error::SqlError;
 use crate::pseudonyms;
-use built_in::BUILT_IN;
+pub(crate) use built_in::BUILT_IN;
 use folder::ViewFile;
 use template::Template;
 
