@@ -57,6 +57,7 @@ fn resolve(config: &mut Config, folder: &Path) {
     absolute(&mut config.data_dir);
     config.server.auth_token_file.iter_mut().for_each(absolute);
     config.sql.views.iter_mut().for_each(absolute);
+    config.sql.pseudonym_key_file.iter_mut().for_each(absolute);
     for pipeline in &mut config.pipeline {
         pipeline.schema.iter_mut().for_each(absolute);
         if let Some(udf) = &mut pipeline.udf {
