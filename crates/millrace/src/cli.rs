@@ -54,15 +54,7 @@ pub enum Command {
     /// Make up log entries of a fleet of Gemini CLI users, as `load` takes them.
     Generate(Generate),
     /// Run one GoogleSQL query.
-    Query {
-        /// The query; without it and without --file, standard input is read.
-        sql: Option<String>,
-        /// A file with the query.
-        #[arg(long, conflicts_with = "sql")]
-        file: Option<PathBuf>,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
+    Query(Query),
     /// Rebuild the ledger from the log and the tables alone, and fail when it does not balance.
     Audit {
         #[arg(long, value_enum, default_value = "table")]
@@ -78,7 +70,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Log,
     },
-    /// Show the views.
+    /// List, show, make, remove, verify and refresh views.
     Views {
         #[command(subcommand)]
         command: Views,
@@ -168,15 +160,69 @@ pub enum Log {
     },
 }
 
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The query; without it and without --file, standard input is read.
+    pub sql: Option<String>,
+    /// A file with the query.
+    #[arg(long, conflicts_with = "sql")]
+    pub file: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: QueryFormat,
+    /// Where the result goes, whole or not at all (default: standard output).
+    #[arg(long, short, required_if_eq("format", "parquet"))]
+    pub output: Option<PathBuf>,
+}
+
+/// How a query's result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QueryFormat {
+    Table,
+    Json,
+    Csv,
+    Ndjson,
+    Parquet,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Views {
-    /// Their names.
+    /// All views, and what is kept of materialised ones.
     List {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
-    /// The SQL of one.
+    /// The SQL of one, its placeholders filled in.
     Show { name: String },
+    /// Make a view out of a query, or of CREATE [OR REPLACE] [MATERIALIZED] VIEW ... AS a query.
+    Create {
+        /// Its name: letters, digits and _.
+        name: String,
+        /// The file with its SQL; `-` or none is standard input.
+        file: Option<PathBuf>,
+        /// Put it in the place of a view of that name.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Remove a view of your own.
+    Drop {
+        name: String,
+        /// Succeed, too, when there is none.
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// Plan every view over the present tables; fail when one cannot be.
+    Verify {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Compute materialised views now and store the results.
+    Refresh {
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All of them.
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -54,9 +54,43 @@ impl Client {
         let response = request.call().with_context(|| {
             format!("no answer from {url}: is `millrace run` running, with this --port-offset?")
         })?;
-        let answer = read(response, &url)?;
-        serde_json::from_slice(&answer)
-            .with_context(|| format!("{url} answered something else than was asked for"))
+        self.parsed(path, &read(response, &url)?)
+    }
+
+    /// Puts a JSON body and reads JSON.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.put(&url).header("content-type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.send(body.to_string()).with_context(|| format!("no answer from {url}"))?;
+        self.parsed(path, &read(response, &url)?)
+    }
+
+    /// Asks for something to be removed. Answers whether it was there.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn delete(&self, path: &str) -> Result<bool> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.delete(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.call().with_context(|| format!("no answer from {url}"))?;
+        match response.status() {
+            http::StatusCode::NOT_FOUND => Ok(false),
+            _ => read(response, &url).map(|_| true),
+        }
+    }
+
+    fn parsed<T: DeserializeOwned>(&self, path: &str, answer: &[u8]) -> Result<T> {
+        serde_json::from_slice(answer)
+            .with_context(|| format!("{}{path} answered something else than was asked for", self.base))
     }
 
     /// Posts a body and reads JSON.
@@ -69,9 +103,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl ureq::AsSendBody,
     ) -> Result<T> {
-        let answer = self.post_bytes(path, headers, body)?;
-        serde_json::from_slice(&answer)
-            .with_context(|| format!("{}{path} answered something else than was asked for", self.base))
+        self.parsed(path, &self.post_bytes(path, headers, body)?)
     }
 
     /// Posts a body and reads whatever is answered.

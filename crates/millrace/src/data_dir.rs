@@ -20,6 +20,16 @@ pub struct DataDir {
     root: PathBuf,
 }
 
+/// Whose queries spill: what a server that died has left is removed by the next one, while commands may
+/// be running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spill {
+    /// The process that holds the lock.
+    Server,
+    /// Any number of others.
+    Commands,
+}
+
 /// The right to write; given up when dropped, also by the death of the process.
 #[derive(Debug)]
 pub struct WriterLock {
@@ -49,6 +59,24 @@ impl DataDir {
     /// The tables.
     pub fn lake(&self) -> PathBuf {
         self.root.join("lake")
+    }
+
+    /// The user's views, unless the configuration names another folder.
+    pub fn views(&self) -> PathBuf {
+        self.root.join("views")
+    }
+
+    /// The stored results of materialised views.
+    pub fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
+    /// What queries of the server, or of commands, put on disk while they run.
+    pub fn spill(&self, whose: Spill) -> PathBuf {
+        self.root.join("spill").join(match whose {
+            Spill::Server => "server",
+            Spill::Commands => "commands",
+        })
     }
 
     /// Small files of our own: the secret, the server's address, what was loaded.

@@ -10,11 +10,14 @@ mod command;
 mod config;
 mod data_dir;
 mod node;
+mod out_file;
 mod output;
 mod plan;
+mod queries;
 mod reader;
 mod settings;
 mod tables;
+mod threads;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -67,11 +70,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Run => command::run::run(&config, offset)?,
         Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
-        Command::Query { sql, file, format } => command::query::query(&config, sql, file.as_deref(), format)?,
+        Command::Query(query) => command::query::query(&config, query)?,
         Command::Audit { format } => return command::audit::audit(&config, format),
         Command::Deadletter { command } => command::deadletter::deadletter(&config, &command)?,
         Command::Log { command } => return command::log::log(&config, &command),
-        Command::Views { command } => command::views::views(&config, &command)?,
+        Command::Views { command } => return command::views::views(&config, &command),
         Command::Status { format } => command::status::status(&config, offset, format)?,
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::{Lake, LakeError, LakeTable};
 use millrace_log::Log;
@@ -12,10 +12,11 @@ use millrace_sql::{Engine, QueryResult};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Spill};
 use crate::plan::{self, TablePlan};
-use crate::settings;
 use crate::tables::Tables;
+use crate::threads::{self, Work};
+use crate::{queries, settings};
 
 /// A snapshot of everything in a data directory.
 pub struct Reader {
@@ -47,7 +48,8 @@ impl Reader {
     pub fn open(config: &Config) -> Result<Self> {
         let data = DataDir::new(&config.data_dir);
         data.must_exist()?;
-        let runtime = Runtime::new().context("cannot start threads")?;
+        // A server that takes events on the same cores comes first.
+        let runtime = threads::runtime(Work::Query)?;
         let disk: Arc<dyn Disk> = Arc::new(StdDisk);
         let lake_config = settings::lake_reader(&data, disk, runtime.handle().clone());
         let lake = Lake::open(lake_config).context("cannot open the lake")?;
@@ -68,7 +70,11 @@ impl Reader {
             tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
-        let engine_config = settings::engine(config);
+        let engine_config = millrace_sql::EngineConfig {
+            // Who may only read here has no place to spill to, and queries that need one say so.
+            spill_dir: queries::spill_dir(&data, Spill::Commands).ok(),
+            ..queries::engine(config)?
+        };
         Ok(Self { runtime, pipelines, engine_config, tables: Arc::new(tables), _lake: lake })
     }
 
@@ -94,7 +100,7 @@ impl Reader {
 }
 
 /// An SQL error as one line for the terminal.
-fn with_hint(error: &millrace_sql::SqlError) -> anyhow::Error {
+pub fn with_hint(error: &millrace_sql::SqlError) -> anyhow::Error {
     match &error.hint {
         Some(hint) => anyhow::anyhow!("{} ({hint})", error.message),
         None => anyhow::anyhow!("{}", error.message),

@@ -10,7 +10,6 @@ use millrace_lake::LakeConfig;
 use millrace_log::{LogConfig, TopicConfig};
 use millrace_model::names;
 use millrace_postgres::{Credentials, PostgresConfig};
-use millrace_sql::EngineConfig;
 
 use anyhow::{Context, Result};
 
@@ -66,20 +65,6 @@ pub fn lake(
     lake.checkpoint_interval_commits = config.lake.checkpoint_commits;
     lake.maintenance_interval = Some(Duration::from_secs(config.lake.compaction_interval_seconds));
     lake
-}
-
-/// The engine's settings.
-pub fn engine(config: &Config) -> EngineConfig {
-    EngineConfig {
-        project: config.project.clone(),
-        memory_bytes_max: config.sql.memory_bytes_max,
-        rows_max: config.sql.rows_max,
-        timeout: Duration::from_secs(config.sql.timeout_seconds),
-        user_views_dir: config.sql.views.clone(),
-        prices_file: config.sql.prices_file.clone(),
-        partitions: std::thread::available_parallelism().map_or(1, usize::from),
-        ..EngineConfig::default()
-    }
 }
 
 /// The Postgres port's settings; `None` when there is none.

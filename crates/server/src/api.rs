@@ -13,6 +13,7 @@ use millrace_sql::format::FormatError;
 use millrace_sql::{Code, Engine, QueryResult, SqlError};
 use serde::{Deserialize, Serialize};
 
+use crate::views;
 use crate::{Recorder, Status};
 
 /// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
@@ -49,6 +50,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/status", get(status))
         .route("/api/query", post(query))
+        .merge(views::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {
@@ -89,27 +91,25 @@ struct QueryRequest {
 /// `POST /api/query`: `{"sql"}` in, `{"columns", "rows", "elapsed_ms"}` out. The content type is asked
 /// for because a web page cannot send it to another origin without asking first (CORS preflight).
 async fn query(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, ApiError> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
-        return Err(ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "content_type",
-            "send application/json",
-        ));
-    }
+    json_only(&headers)?;
     let request: QueryRequest = serde_json::from_slice(&body).map_err(|error| {
         ApiError::new(StatusCode::BAD_REQUEST, "bad_request", format!("the body is not {{\"sql\"}}: {error}"))
     })?;
     let started = Instant::now();
-    let result = state.engine.query(&request.sql).await;
-    let outcome = if result.is_ok() { "ok" } else { "error" };
-    let text = match result {
-        Ok(result) => answer_text(result, started).await,
-        Err(error) => Err(error.into()),
-    };
-    metrics::counter!("millrace_queries_total", "outcome" => outcome).increment(1);
-    metrics::histogram!("millrace_query_seconds").record(started.elapsed().as_secs_f64());
-    Ok(([(header::CONTENT_TYPE, "application/json")], text?).into_response())
+    let result = state.engine.query(&request.sql).await?;
+    let text = answer_text(result, started).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// Refuses a request that does not say that it sends JSON.
+pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), ApiError> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    match content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
+        true => Ok(()),
+        false => {
+            Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", "send application/json"))
+        }
+    }
 }
 
 /// The whole answer in memory, bounded: an error half-way must still be answered as an error.
@@ -165,6 +165,8 @@ impl From<SqlError> for ApiError {
             Code::ReadOnly => StatusCode::FORBIDDEN,
             Code::ResourcesExceeded => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Code::TooManyQueries => StatusCode::TOO_MANY_REQUESTS,
+            Code::AlreadyExists => StatusCode::CONFLICT,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };

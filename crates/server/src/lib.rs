@@ -9,9 +9,11 @@ mod guard;
 mod listen;
 mod prometheus;
 mod status;
+mod views;
 
 pub use api::{ApiState, Facts, router};
 pub use guard::{Guard, GuardError, guarded};
 pub use listen::{ConnectionLimits, serve};
 pub use prometheus::{Recorder, RecorderError};
 pub use status::{PipelineStatus, Status, TableStatus, TopicStatus};
+pub use views::{ViewList, ViewReport, ViewResultReport};

@@ -18,6 +18,7 @@ mod error;
 pub mod format;
 mod functions;
 mod manage;
+mod memory;
 mod optimize;
 mod parse;
 mod plan;

@@ -110,7 +110,8 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        metrics::counter!("millrace_queries_total", "outcome" => self.outcome).increment(1);
+        let outcome = if std::thread::panicking() { "error" } else { self.outcome };
+        metrics::counter!("millrace_queries_total", "outcome" => outcome).increment(1);
         metrics::histogram!("millrace_query_seconds").record(self.began.elapsed().as_secs_f64());
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -14,6 +13,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::prelude::SessionConfig;
 
 use crate::error::{SqlError, from_datafusion};
+use crate::memory::QueryPool;
 use crate::optimize::rules;
 
 /// Limits and settings that plans of one kind share.
@@ -80,17 +80,13 @@ pub(crate) fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Resu
 }
 
 fn runtime(limits: &SessionLimits<'_>) -> Result<Arc<RuntimeEnv>, SqlError> {
-    // Without a place to spill to, a fair share is only a smaller one.
-    let pool: Arc<dyn MemoryPool> = match limits.spill_dir {
-        Some(_) => Arc::new(FairSpillPool::new(limits.memory_bytes_max)),
-        None => Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)),
-    };
+    let pool = QueryPool::new(limits.memory_bytes_max, limits.spill_dir.is_some());
     let mode = match limits.spill_dir {
         Some(folder) => DiskManagerMode::Directories(vec![folder.to_owned()]),
         None => DiskManagerMode::Disabled,
     };
     RuntimeEnvBuilder::new()
-        .with_memory_pool(pool)
+        .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(
             DiskManagerBuilder::default()
                 .with_mode(mode)

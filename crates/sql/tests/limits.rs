@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 
 use common::recorded::{entries, table};
 use common::{MemoryCatalog, catalog, engine, lines};
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
 use millrace_sql::{Code, EngineConfig, format};
 
 fn default_engine() -> millrace_sql::Engine {
@@ -123,6 +129,27 @@ async fn a_sort_spills_where_it_may() {
     let sql = "SELECT COUNT(*) AS n, MIN(r) AS r FROM (SELECT y, ROW_NUMBER() OVER (ORDER BY y) AS r FROM \
                (SELECT REPEAT('x', 80) || CAST(a.n * 1000 + b.n AS STRING) AS y FROM numbers a, numbers b))";
     assert_eq!(lines(&engine, sql).await.unwrap(), ["n INT64 | r INT64", "1000000 | 1"]);
+}
+
+/// DataFusion's own way out of a want of memory would give wrong rows here, or panic.
+#[tokio::test]
+async fn a_join_without_equalities_that_does_not_fit_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EngineConfig {
+        memory_bytes_max: 8 << 20,
+        spill_dir: Some(folder.path().to_owned()),
+        ..EngineConfig::default()
+    };
+    let engine = engine(config, catalog());
+    let large = "SELECT a.n * 1000 + b.n AS x FROM numbers a CROSS JOIN numbers b";
+    for join in ["LEFT JOIN", "FULL JOIN", "JOIN", "RIGHT JOIN"] {
+        let sql = format!("SELECT COUNT(*) AS c FROM ({large}) l {join} ({large}) r ON l.x < r.x - 999990");
+        let error = lines(&engine, &sql).await.unwrap_err();
+        assert_eq!(error.code, Code::ResourcesExceeded, "{join}: {error:?}");
+        assert!(error.hint.is_some(), "{join}: {error:?}");
+    }
+    let small = "SELECT COUNT(*) AS c FROM (SELECT n FROM numbers WHERE n < 3) l LEFT JOIN numbers r ON l.n < r.n - 997";
+    assert_eq!(lines(&engine, small).await.unwrap()[1], "3");
 }
 
 #[tokio::test]
@@ -275,30 +302,25 @@ async fn a_result_that_nobody_reads_keeps_no_place_beyond_its_time() {
 
 /// A table whose only row is the name of the thread that reads it.
 #[derive(Debug)]
-struct WhoReads(Arc<datafusion::arrow::datatypes::Schema>);
+struct WhoReads(SchemaRef);
 
-impl datafusion::physical_plan::streaming::PartitionStream for WhoReads {
-    fn schema(&self) -> &Arc<datafusion::arrow::datatypes::Schema> {
+impl PartitionStream for WhoReads {
+    fn schema(&self) -> &SchemaRef {
         &self.0
     }
 
-    fn execute(
-        &self,
-        _: Arc<datafusion::execution::TaskContext>,
-    ) -> datafusion::execution::SendableRecordBatchStream {
-        use datafusion::arrow::array::{RecordBatch, StringArray};
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.0);
         let rows = futures::stream::once(async move {
             let name = std::thread::current().name().unwrap_or_default().to_owned();
             Ok(RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec![name]))])?)
         });
-        Box::pin(datafusion::physical_plan::stream::RecordBatchStreamAdapter::new(Arc::clone(&self.0), rows))
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.0), rows))
     }
 }
 
 #[test]
 fn queries_run_where_they_are_to_run_whoever_asks() {
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
     let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("for-queries")
@@ -307,7 +329,7 @@ fn queries_run_where_they_are_to_run_whoever_asks() {
         .unwrap();
     let schema = Arc::new(Schema::new(vec![Field::new("thread", DataType::Utf8, true)]));
     let reads = Arc::new(WhoReads(Arc::clone(&schema)));
-    let table = datafusion::catalog::streaming::StreamingTable::try_new(schema, vec![reads]).unwrap();
+    let table = StreamingTable::try_new(schema, vec![reads]).unwrap();
     let catalog = catalog().with_provider("telemetry", "who_reads", Arc::new(table));
     let config = EngineConfig { runtime: Some(threads.handle().clone()), ..EngineConfig::default() };
     let engine = engine(config, catalog);

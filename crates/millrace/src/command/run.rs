@@ -11,15 +11,15 @@ use millrace_postgres::Postgres;
 use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarded, serve};
 use millrace_sql::Engine;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::command::load;
 use crate::config::Config;
-use crate::data_dir::{DataDir, ServerAddress};
+use crate::data_dir::{DataDir, ServerAddress, Spill};
 use crate::node::Node;
-use crate::{auth, plan, settings};
+use crate::threads::{self, Work};
+use crate::{auth, plan, queries, settings};
 
 /// Time between rounds of retention and histogram upkeep.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,9 +38,12 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let data = DataDir::new(&config.data_dir);
     let _lock = data.lock()?;
 
-    // Queries run on threads of their own, so that no query keeps ingest waiting for one.
-    let ingest_runtime = runtime("ingest")?;
-    let query_runtime = runtime("query")?;
+    // Queries run on threads of their own, so that no query keeps ingest waiting for one, and requests on
+    // others yet, so that a server full of queries still answers.
+    let ingest_runtime = threads::runtime(Work::Ingest)?;
+    let http_runtime = threads::runtime(Work::Http)?;
+    let query_runtime = threads::runtime(Work::Query)?;
+    let refresh_runtime = threads::runtime(Work::Refresh)?;
     // From here on a signal means a clean end, also while the log is being recovered.
     let mut signals = ingest_runtime.block_on(async { Signals::listen() })?;
     let ports = ingest_runtime.block_on(Ports::bind(config, port_offset))?;
@@ -48,12 +51,19 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let node = Arc::new(Node::start(config, &data, plans, ingest_runtime.handle())?);
     let ingest = Ingest::new(settings::ingest(config, &data)?, Arc::clone(node.log()))?;
     let loader = load::loader(&data, Arc::clone(&ingest))?;
-    let engine = Arc::new(Engine::new(settings::engine(config), Arc::clone(node.tables()) as _)?);
+    let spill_dir = queries::spill_dir(&data, Spill::Server)
+        .with_context(|| format!("cannot make {}", data.spill(Spill::Server).display()))?;
+    let mut engine_config = queries::engine(config)?;
+    engine_config.spill_dir = Some(spill_dir);
+    engine_config.runtime = Some(query_runtime.handle().clone());
+    engine_config.results.runtime = Some(refresh_runtime.handle().clone());
+    let engine = Arc::new(Engine::new(engine_config, Arc::clone(node.tables()) as _)?);
     let postgres = postgres.map(|settings| Postgres::new(settings, &engine)).transpose()?;
     if let Some(listener) = &ports.postgres {
         node.announce_postgres(&config.project, listener.local_addr()?);
     }
-    let api = ApiState { facts: Arc::clone(&node) as _, engine, recorder: recorder.clone() };
+    let api =
+        ApiState { facts: Arc::clone(&node) as _, engine: Arc::clone(&engine), recorder: recorder.clone() };
     data.announce(&ServerAddress {
         pid: std::process::id(),
         http: format!("http://{}", ports.http_address),
@@ -67,11 +77,13 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let mut listeners = vec![
         ingest_runtime.spawn(listen(ports.otlp_grpc, otlp_grpc, limits, closing.clone())),
         ingest_runtime.spawn(listen(ports.otlp_http, otlp_http, limits, closing.clone())),
-        query_runtime.spawn(listen(ports.http, http, limits, closing.clone())),
+        http_runtime.spawn(listen(ports.http, http, limits, closing.clone())),
     ];
     if let (Some(postgres), Some(listener)) = (postgres, ports.postgres) {
         listeners.push(query_runtime.spawn(postgres.serve(listener, closed(closing.clone()))));
     }
+    let views_closing = closing.clone();
+    let views = refresh_runtime.spawn(async move { engine.keep_views_fresh(closed(views_closing)).await });
     let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
     report_start(&node, &ports.http_address);
 
@@ -83,18 +95,11 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
             let _ = listener.await;
         }
         let _ = upkeep.await;
+        let _ = views.await;
     });
     node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     tracing::info!("stopped");
     Ok(())
-}
-
-fn runtime(name: &'static str) -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name(name)
-        .build()
-        .with_context(|| format!("cannot start the {name} threads"))
 }
 
 /// The bound ports. Bound before anything is opened: a port in use must not cost a recovery first.

@@ -11,7 +11,7 @@ use millrace_sql::Engine;
 
 use super::Config;
 use crate::tables::Tables;
-use crate::{auth, plan, settings};
+use crate::{auth, plan, queries, settings};
 
 /// Checks everything that can be checked without starting, and says what would run.
 ///
@@ -24,7 +24,7 @@ pub fn check(config: &Config) -> Result<String> {
     check_ports(config)?;
     check_topics(config)?;
     settings::routes(config)?;
-    Engine::new(settings::engine(config), Arc::new(Tables::new())).context("in [sql]")?;
+    Engine::new(queries::engine(config).context("in [sql]")?, Arc::new(Tables::new())).context("in [sql]")?;
     let plans = plan::plan(config)?;
     let mut summary = String::from("the configuration is good\n");
     for plan in &plans {

@@ -268,28 +268,68 @@ impl Default for Window {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sql {
-    /// Memory that queries may take together, in bytes.
+    /// Memory that queries may take together, in bytes; what does not fit is spilled to disk.
     pub memory_bytes_max: usize,
-    /// How long one query may run, in seconds.
+    /// Bytes on disk that queries may spill together.
+    pub spill_bytes_max: u64,
+    /// How long one query may run, in seconds, its wait for its turn included.
     pub timeout_seconds: u64,
     /// Rows that one answer may have.
     pub rows_max: usize,
-    /// A folder of `.sql` files, each the definition of a view.
+    /// Queries that run at once; further ones wait for their turn.
+    pub queries_at_once_max: usize,
+    /// Queries that wait for their turn; further ones are refused.
+    pub queries_waiting_max: usize,
+    /// A folder of `.sql` files, each the definition of a view; absent means `views` in the data
+    /// directory, made when it is first written to.
     pub views: Option<PathBuf>,
     /// A file of model prices, in the form of `sql/prices.csv`.
     pub prices_file: Option<PathBuf>,
+    /// How people are named in the views.
+    pub pseudonyms: Pseudonyms,
+    /// A file with the secret key of `pseudonyms = "hmac"`: at least 32 bytes, for its owner only.
+    pub pseudonym_key_file: Option<PathBuf>,
+    /// Rows that are stored of one materialised view at most.
+    pub materialized_rows_max: u64,
+    /// Bytes that are stored of one materialised view at most.
+    pub materialized_bytes_max: u64,
+    /// Memory that refreshing a materialised view may take, in bytes, beside that of queries.
+    pub refresh_memory_bytes_max: usize,
+    /// How long refreshing a materialised view may take, in seconds.
+    pub refresh_timeout_seconds: u64,
 }
 
 impl Default for Sql {
     fn default() -> Self {
         Self {
             memory_bytes_max: 1 << 30,
+            spill_bytes_max: 16 << 30,
             timeout_seconds: 60,
             rows_max: 1_000_000,
+            queries_at_once_max: 8,
+            queries_waiting_max: 64,
             views: None,
             prices_file: None,
+            pseudonyms: Pseudonyms::Off,
+            pseudonym_key_file: None,
+            materialized_rows_max: 10_000_000,
+            materialized_bytes_max: 1 << 30,
+            refresh_memory_bytes_max: 256 << 20,
+            refresh_timeout_seconds: 1800,
         }
     }
+}
+
+/// How people are named in the views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pseudonyms {
+    /// By their e-mail.
+    Off,
+    /// By its SHA-256, which who has a list of e-mails can guess.
+    Sha256,
+    /// By its HMAC-SHA256 under the key of `pseudonym_key_file`.
+    Hmac,
 }
 
 /// The tables' upkeep.

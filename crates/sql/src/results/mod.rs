@@ -116,6 +116,15 @@ pub struct ResultInfo {
     pub error: Option<SqlError>,
 }
 
+impl ResultInfo {
+    /// The moment that the result shows, in RFC 3339 with seconds, UTC.
+    #[must_use]
+    pub fn refreshed_at(&self) -> Option<String> {
+        let moment = chrono::DateTime::from_timestamp_micros(self.refreshed_micros?)?;
+        Some(moment.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    }
+}
+
 impl Results {
     /// # Errors
     /// When the spill folder cannot be used.
