@@ -80,7 +80,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
         http_runtime.spawn(listen(ports.http, http, limits, closing.clone())),
     ];
     if let (Some(postgres), Some(listener)) = (postgres, ports.postgres) {
-        listeners.push(query_runtime.spawn(postgres.serve(listener, closed(closing.clone()))));
+        listeners.push(http_runtime.spawn(postgres.serve(listener, closed(closing.clone()))));
     }
     let views_closing = closing.clone();
     let views = refresh_runtime.spawn(async move { engine.keep_views_fresh(closed(views_closing)).await });
