@@ -63,6 +63,12 @@ pub(crate) struct Shared {
     pub(crate) statement_bytes_max: usize,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        session::tear_down(&self.sessions);
+    }
+}
+
 impl Shared {
     pub(crate) fn new(config: PostgresConfig, engine: &Engine) -> Result<Self, PostgresError> {
         let passwords = Passwords::new(&config.credentials)?.map(Arc::new);

@@ -30,6 +30,18 @@ pub(crate) fn set_up(sessions: &Sessions) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// Takes the catalogue's schemas away: they know the catalogue that they are in, and so would keep each other,
+/// and the engine, for ever.
+pub(crate) fn tear_down(sessions: &Sessions) {
+    let project = &sessions.engine().config().project;
+    if let Some(catalog) = sessions.template().catalog(project) {
+        for schema in ["pg_catalog", "information_schema"] {
+            // What is not there need not be taken away.
+            let _ = catalog.deregister_schema(schema, true);
+        }
+    }
+}
+
 /// Puts the functions into a session that answer for this session only.
 pub(crate) fn register(session: &SessionContext, settings: &Arc<Settings>, pid: i32) {
     functions::of_session(session, settings, pid);

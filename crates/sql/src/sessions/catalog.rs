@@ -52,6 +52,11 @@ impl CatalogProvider for Datasets {
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
         Ok(registered.insert(name.to_owned(), schema))
     }
+
+    fn deregister_schema(&self, name: &str, _: bool) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(registered.remove(name))
+    }
 }
 
 /// A dataset. What it holds is asked anew each time.
