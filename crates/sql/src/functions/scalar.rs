@@ -207,14 +207,7 @@ impl ScalarUDFImpl for Function {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let kinds: Vec<_> = args.arg_fields.iter().map(|field| Kind::of(field)).collect();
-        let (form, _) = self.resolve(&kinds).or_else(|error| {
-            // A NULL was converted to what the function takes, but for the mark that makes a string JSON.
-            let null = |index: usize| matches!(args.scalar_arguments.get(index), Some(Some(value)) if value.is_null());
-            let kinds = kinds.iter().enumerate();
-            let kinds: Vec<_> =
-                kinds.map(|(index, kind)| if null(index) { Kind::Null } else { *kind }).collect();
-            self.resolve(&kinds).map_err(|_| error)
-        })?;
+        let (form, _) = self.resolve(&kinds)?;
         let data_type = |kind: Kind| kind.arrow().unwrap_or(DataType::Null);
         Ok(match form.gives {
             Gives::One(kind) => field_of(&self.name, data_type(kind), kind == Kind::Json),
@@ -261,6 +254,8 @@ impl ScalarUDFImpl for Function {
 fn arrow_type(given: &DataType, kind: Kind) -> DataType {
     match (given, kind) {
         (DataType::Utf8 | DataType::Utf8View, Kind::String | Kind::Json) => given.clone(),
+        // Converted to a string it would lose what makes it JSON.
+        (DataType::Null, Kind::Json) => DataType::Null,
         (DataType::List(_), Kind::Array) | (DataType::Struct(_), _) | (_, Kind::Other | Kind::Interval) => {
             given.clone()
         }
