@@ -1,5 +1,5 @@
 //! `cargo xtask clients`: people come with the SQL client that they have. A real run takes a recording, then
-//! scripts/postgres_clients.py looks at it with psql, psycopg, SQLAlchemy and pandas.
+//! scripts/postgres_clients.py looks at it with psql and psycopg.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
