@@ -20,7 +20,7 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What a client beyond the limit is sent, whatever it began with.
-const TOO_MANY: &[u8] = b"E\0\0\0\x47SFATAL\0VFATAL\0C53300\0Mtoo many connections: try again in a while\0\0";
+const TOO_MANY: &[u8] = b"E\0\0\0\x46SFATAL\0VFATAL\0C53300\0Mtoo many connections: try again in a while\0\0";
 
 /// The Postgres port.
 pub struct Postgres {

@@ -76,6 +76,8 @@ static RULES: LazyLock<[Arc<dyn SqlStatementRewriteRule>; 6]> = LazyLock::new(||
 /// # Errors
 /// Syntax errors with their place, texts over the limits, and statements that are refused here.
 pub(crate) fn commands(sql: &str, bytes_max: usize) -> Result<Vec<Command>, ErrorInfo> {
+    let spelt_out = bare_fetch(sql);
+    let sql = spelt_out.as_deref().unwrap_or(sql);
     let statements = match parse_postgres(sql, bytes_max) {
         Ok(statements) => statements,
         // The library's parser knows some words that this one does not.
@@ -101,6 +103,14 @@ pub(crate) fn commands(sql: &str, bytes_max: usize) -> Result<Vec<Command>, Erro
             command(of_catalog.unwrap_or_else(|| plain(statement)))
         })
         .collect()
+}
+
+/// `FETCH c`, which the parser does not know, spelt out.
+fn bare_fetch(sql: &str) -> Option<String> {
+    let mut words = sql.trim().trim_end_matches(';').split_whitespace();
+    let (fetch, cursor) = (words.next()?, words.next()?);
+    let whole = fetch.eq_ignore_ascii_case("FETCH") && words.next().is_none();
+    whole.then(|| format!("FETCH NEXT FROM {cursor}"))
 }
 
 fn plain(statement: Statement) -> Statement {

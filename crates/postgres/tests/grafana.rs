@@ -14,14 +14,19 @@ use common::{Server, failure, lines};
 use serde_json::Value;
 use tokio_postgres::Client;
 
-/// Panels of events that no recording has: their queries must run, and give no rows.
-const EMPTY: [&str; 0] = [];
+/// Panels of events that the recordings used here do not have: their queries must run, and give no rows.
+const EMPTY: [&str; 3] = [
+    "sessions-and-conversations: Conversations",
+    "sessions-and-conversations: Conversations a day",
+    "sessions-and-conversations: Turns of a conversation",
+];
 
 fn dashboards() -> Vec<(String, Value)> {
     let folder = std::fs::read_dir("../../deploy/grafana/dashboards").unwrap();
     let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let read = |path: &std::path::Path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let read =
+        |path: &std::path::Path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     files.iter().map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), read(path))).collect()
 }
 
@@ -67,7 +72,12 @@ fn expanded(sql: &str, range: &Range, variables: &BTreeMap<String, String>) -> S
 }
 
 /// The variables of a dashboard with all of their values, quoted as for IN (...).
-async fn variables(client: &Client, board: &str, dashboard: &Value, range: &Range) -> BTreeMap<String, String> {
+async fn variables(
+    client: &Client,
+    board: &str,
+    dashboard: &Value,
+    range: &Range,
+) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for variable in dashboard["templating"]["list"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();

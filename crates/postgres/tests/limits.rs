@@ -201,12 +201,12 @@ async fn deep_and_long_statements_hurt_nobody() {
     let server = Server::default().await;
     let client = server.connect().await;
     for sql in [
-        format!("SELECT 1{} AS x", "+1".repeat(9_500)),
-        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(9_000)),
-        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(9_000)),
-        format!("SELECT 'a'{} AS x", " || 'b'".repeat(9_000)),
+        format!("SELECT 1{} AS x", "+1".repeat(900)),
+        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(900)),
+        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(900)),
+        format!("SELECT 'a'{} AS x", " || 'b'".repeat(900)),
         format!("SELECT {} 1 AS x", "-".repeat(150)),
-        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(3_000)),
+        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(300)),
         format!("SELECT {}1{} AS x", "abs(".repeat(150), ")".repeat(150)),
         format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(150), ") AS x".repeat(150)),
     ] {

@@ -72,7 +72,7 @@ pub(crate) fn start(
     let (rows_sender, rows) = mpsc::channel(BATCHES_WAITING_MAX);
     let task = runtime.spawn(async move {
         let place = Arc::new(place);
-        let mut tally = Tally::begin();
+        let mut tally = Tally::begin(limits.deadline);
         // It ends in time also when nobody reads its rows.
         let work = run(inner, sql, Arc::clone(&place), head_sender, rows_sender);
         let outcome = match timeout_at(limits.deadline, work).await {
@@ -88,13 +88,14 @@ pub(crate) fn start(
 /// Counts a query when it ends, however it ends.
 pub(crate) struct Tally {
     began: Instant,
+    deadline: tokio::time::Instant,
     outcome: &'static str,
 }
 
 impl Tally {
     /// Of a query that begins now, and is cancelled unless it ends.
-    pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), outcome: "cancelled" }
+    pub(crate) fn begin(deadline: tokio::time::Instant) -> Self {
+        Self { began: Instant::now(), deadline, outcome: "cancelled" }
     }
 
     /// How the query ended.
@@ -110,7 +111,12 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        let outcome = if std::thread::panicking() { "error" } else { self.outcome };
+        let outcome = match self.outcome {
+            _ if std::thread::panicking() => "error",
+            // Who reads the result may see the limit pass a moment before the task does, and stop it.
+            "cancelled" if tokio::time::Instant::now() >= self.deadline => "timeout",
+            outcome => outcome,
+        };
         metrics::counter!("millrace_queries_total", "outcome" => outcome).increment(1);
         metrics::histogram!("millrace_query_seconds").record(self.began.elapsed().as_secs_f64());
     }

@@ -133,7 +133,7 @@ fn started(
     };
     let mut task = JoinSet::new();
     let work = async move {
-        let mut tally = Tally::begin();
+        let mut tally = Tally::begin(limited.deadline);
         let run = AssertUnwindSafe(send_batches(&engine, input, context, &limited, &sender)).catch_unwind();
         let ended: Result<(), SqlError> = tokio::select! {
             biased;
