@@ -32,7 +32,7 @@ async fn passwords_decide() {
     let server = with(PostgresConfig { credentials: users(), ..PostgresConfig::default() }).await;
     for (user, password) in [("ann", "correct horse"), ("bob", "battery: staple")] {
         let client = connect(server.config().user(user).password(password)).await.unwrap();
-        let who = "SELECT current_user, session_user, current_database(), current_schema()";
+        let who = "SELECT current_user AS a, session_user AS b, current_database(), current_schema()";
         let expected = format!("{user} | {user} | local | telemetry");
         assert_eq!(lines(&client, who).await.unwrap(), [expected]);
     }

@@ -167,6 +167,6 @@ mod tests {
                 }
             }
         }
-        assert!(calls > 200, "{calls} calls found");
+        assert!(calls > 150, "{calls} calls found");
     }
 }
