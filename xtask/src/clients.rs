@@ -31,7 +31,7 @@ pub fn run(arguments: &ClientsArguments) -> Result<()> {
     let users = directory.path().join("users");
     write_private(&users, &format!("{USER}:{PASSWORD}\n"))?;
     let config = directory.path().join("millrace.toml");
-    std::fs::write(&config, "[server]\npostgres_users_file = \"users\"\n")?;
+    write_private(&config, "[server]\npostgres_users_file = \"users\"\n")?;
     let binary = workspace::binary(arguments.binary.as_deref())?;
     let launch = Launch { config: Some(config), ..Launch::inside(directory.path(), binary)? };
     let mut server = launch.start_ready()?;

@@ -9,6 +9,12 @@
 //! nor how rows got there: everything is read through `millrace_sql`'s sessions. No statement that writes
 //! gets past `statement`, and none that does would get past a session.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "an error is the wire's own message, made once per failed statement and never on the way of rows"
+)]
+#![expect(clippy::large_futures, reason = "a connection is one spawned task, so its futures are boxed once")]
+
 mod auth;
 mod cancel;
 mod connection;

@@ -108,7 +108,7 @@ pub(crate) fn bound<S: Clone>(portal: &Portal<S>, wanted: &[Parameter]) -> PgWir
     let values = wanted.iter().enumerate().map(|(index, parameter)| {
         let wire_type = declared.get(index).cloned().flatten();
         let wire_type = wire_type.filter(|declared| *declared != Type::UNKNOWN);
-        let value = value(portal, index, wire_type.unwrap_or_else(|| parameter.wire_type.clone()))?;
+        let value = value(portal, index, wire_type.as_ref().unwrap_or(&parameter.wire_type))?;
         fitted(value, parameter, index)
     });
     let values = values.collect::<PgWireResult<Vec<ScalarValue>>>()?;
@@ -116,10 +116,10 @@ pub(crate) fn bound<S: Clone>(portal: &Portal<S>, wanted: &[Parameter]) -> PgWir
 }
 
 /// One value by its type on the wire.
-fn value<S: Clone>(portal: &Portal<S>, index: usize, wire_type: Type) -> PgWireResult<ScalarValue> {
+fn value<S: Clone>(portal: &Portal<S>, index: usize, wire_type: &Type) -> PgWireResult<ScalarValue> {
     let raw = portal.parameters.get(index).ok_or(PgWireError::ParameterIndexOutOfBound(index))?;
     let Some(raw) = raw else { return Ok(ScalarValue::Null) };
-    if !is_known(&wire_type) {
+    if !is_known(wire_type) {
         // Types without a meaning here, as text: what else a binary value might be is not guessed.
         return match portal.parameter_format.is_text(index) {
             true => text(raw),
@@ -143,7 +143,7 @@ fn value<S: Clone>(portal: &Portal<S>, index: usize, wire_type: Type) -> PgWireR
     let value = values.pop().map_or(ScalarValue::Null, |value| value.value);
     Ok(match value {
         // The reader forgets that the moment is one in UTC.
-        ScalarValue::TimestampMicrosecond(micros, None) if wire_type == Type::TIMESTAMPTZ => {
+        ScalarValue::TimestampMicrosecond(micros, None) if *wire_type == Type::TIMESTAMPTZ => {
             ScalarValue::TimestampMicrosecond(micros, Some(Arc::from("UTC")))
         }
         // Of 0.001 it counts one digit.
