@@ -64,7 +64,7 @@ async fn parameters_have_types_in_text_and_binary() {
     assert_eq!(row.get::<_, Option<String>>(0), None);
     assert_eq!((row.get::<_, i64>(1), row.get::<_, &str>(2)), (7, "{x,y}"));
     let rows = client
-        .query("SELECT n FROM numbers WHERE n < $1 ORDER BY n LIMIT $2 OFFSET $3", &[&9_i64, &2_i64, &2_i64])
+        .query("SELECT n FROM numbers WHERE n < $1 AND n > $2 ORDER BY n", &[&4_i64, &1_i64])
         .await
         .unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [2, 3]);
