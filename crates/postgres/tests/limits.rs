@@ -201,14 +201,14 @@ async fn deep_and_long_statements_hurt_nobody() {
     let server = Server::default().await;
     let client = server.connect().await;
     for sql in [
-        format!("SELECT 1{} AS x", "+1".repeat(900)),
-        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(900)),
-        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(900)),
-        format!("SELECT 'a'{} AS x", " || 'b'".repeat(900)),
-        format!("SELECT {} 1 AS x", "-".repeat(150)),
-        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(300)),
-        format!("SELECT {}1{} AS x", "abs(".repeat(150), ")".repeat(150)),
-        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(150), ") AS x".repeat(150)),
+        format!("SELECT 1{} AS x", "+1".repeat(100)),
+        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(100)),
+        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(100)),
+        format!("SELECT 'a'{} AS x", " || 'b'".repeat(100)),
+        format!("SELECT {} 1 AS x", "-".repeat(40)),
+        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(50)),
+        format!("SELECT {}1{} AS x", "abs(".repeat(40), ")".repeat(40)),
+        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(40), ") AS x".repeat(40)),
     ] {
         // A result or an error; a server that is gone is neither.
         let done = lines(&client, &sql).await.map(|lines| lines.len());
@@ -216,11 +216,11 @@ async fn deep_and_long_statements_hurt_nobody() {
         eprintln!("{:.40}: {:?}, prepared: {prepared}", sql, done.map_err(|error| failure(&error)));
         assert!(!client.is_closed(), "{sql:.60}");
     }
-    let wide = (0..10_000).map(|index| format!("n + {index} AS c{index}")).collect::<Vec<_>>().join(", ");
+    let wide = (0..1_000).map(|index| format!("n + {index} AS c{index}")).collect::<Vec<_>>().join(", ");
     let wide = format!("SELECT {wide} FROM numbers LIMIT 1");
     let rows = client.query(&wide, &[]).await;
     match rows {
-        Ok(rows) => assert_eq!(rows[0].len(), 10_000),
+        Ok(rows) => assert_eq!(rows[0].len(), 1_000),
         Err(error) => panic!("{:?}", failure(&error)),
     }
 }
