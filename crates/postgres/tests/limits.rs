@@ -201,10 +201,10 @@ async fn deep_and_long_statements_hurt_nobody() {
     let server = Server::default().await;
     let client = server.connect().await;
     for sql in [
-        format!("SELECT 1{} AS x", "+1".repeat(100)),
+        format!("SELECT 1{} AS x", "+1".repeat(10)),
         format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(100)),
         format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(100)),
-        format!("SELECT 'a'{} AS x", " || 'b'".repeat(100)),
+        format!("SELECT 'a'{} AS x", " || 'b'".repeat(10)),
         format!("SELECT {} 1 AS x", "-".repeat(8)),
         format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(50)),
         format!("SELECT {}1{} AS x", "abs(".repeat(8), ")".repeat(8)),
