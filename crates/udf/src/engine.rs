@@ -23,12 +23,15 @@ use std::sync::Arc;
 use millrace_model::ErrorClass;
 use rquickjs::{Context, Ctx, Function, Persistent, Runtime, String as JsString, Value};
 
-use crate::config::{UdfConfig, UdfError};
+use crate::config::{Mode, Shape, UdfConfig, UdfError};
+use crate::envelope::Input;
+use crate::frozen;
 use crate::load;
 use crate::pulse::Pulse;
+use crate::smt::{self, Message, Refused};
 use crate::stats::{Counters, add};
 use crate::thrown::{self, Thrown};
-use crate::verdict::Verdict;
+use crate::verdict::{Returned, Verdict};
 
 /// Most promise jobs run after one message.
 pub(crate) const JOBS_PER_MESSAGE_MAX: usize = 1_000;
@@ -47,11 +50,16 @@ const LARGE_PAYLOAD_BYTES: usize = 1024 * 1024;
 /// at once, two bytes a character when one of them is beyond Latin-1.
 const HEAP_PER_PAYLOAD_BYTE: usize = 12;
 
+/// Why an empty text is a dead letter where it does not mean that a message is to be left out.
+const NOTHING: &str = "an empty text is no row (the message has attributes only, or none): a UDF leaves such a \
+     message out by returning null";
+
 /// An engine with the UDF loaded. The fields are in the order in which they must go: values before
 /// their context, the context before its runtime.
 pub(crate) struct Engine {
     function: Persistent<Function<'static>>,
     escape: Persistent<Function<'static>>,
+    freeze: Option<Persistent<Function<'static>>>,
     context: Context,
     runtime: Runtime,
     pulse: Arc<Pulse>,
@@ -60,6 +68,8 @@ pub(crate) struct Engine {
     polls: Rc<Cell<u64>>,
     heap_bytes_max: usize,
     output_bytes_max: usize,
+    shape: Shape,
+    mode: Mode,
     /// Heap in use right after loading.
     loaded_bytes: usize,
     calls: u64,
@@ -105,6 +115,7 @@ impl Engine {
         let mut engine = Self {
             function: loaded.function,
             escape: loaded.escape,
+            freeze: loaded.freeze,
             context,
             runtime,
             pulse: Arc::clone(pulse),
@@ -112,6 +123,8 @@ impl Engine {
             polls,
             heap_bytes_max: config.heap_bytes_max,
             output_bytes_max: config.output_bytes_max,
+            shape: config.shape_of(loaded.parameters),
+            mode: config.mode,
             loaded_bytes: 0,
             calls: 0,
             unchecked_bytes: 0,
@@ -127,7 +140,8 @@ impl Engine {
     }
 
     /// Calls the UDF with one message.
-    pub fn call(&mut self, text: &str) -> Called {
+    pub fn call(&mut self, input: Input<'_>) -> Called {
+        let text = input.text;
         self.calls += 1;
         self.unchecked_messages += 1;
         self.unchecked_bytes += text.len();
@@ -137,7 +151,7 @@ impl Engine {
             self.runtime.set_memory_limit(self.heap_bytes_max + HEAP_PER_PAYLOAD_BYTE * text.len());
         }
         let (mut verdict, broken_by_jobs) = self.context.with(|ctx| {
-            let verdict = self.call_in(&ctx, text);
+            let verdict = self.call_in(&ctx, input);
             (verdict, self.run_jobs(&ctx))
         });
         if is_large {
@@ -151,19 +165,37 @@ impl Engine {
         Called { verdict, broken }
     }
 
-    fn call_in(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
-        let called = JsString::from_str(ctx.clone(), text).and_then(|argument| {
-            let function = self.function.clone().restore(ctx)?;
-            function.call::<_, Value<'_>>((argument,))
-        });
-        match called {
-            Ok(value) => self.take_result(ctx, &value),
-            Err(rquickjs::Error::Exception) => self.take_exception(ctx, text),
-            Err(error) => Verdict::failed(ErrorClass::UdfThrew, error.to_string()),
+    fn call_in(&self, ctx: &Ctx<'_>, input: Input<'_>) -> Verdict {
+        match self.returned(ctx, input) {
+            Ok(value) if self.shape == Shape::MessageTransform => self.take_message(ctx, &value, input),
+            Ok(value) => self.take_result(ctx, &value, input),
+            Err(error) => self.take_error(ctx, &error, input),
         }
     }
 
-    fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>) -> Verdict {
+    fn returned<'js>(&self, ctx: &Ctx<'js>, input: Input<'_>) -> rquickjs::Result<Value<'js>> {
+        if let Some((freeze, envelope)) = self.freeze.as_ref().zip(input.envelope) {
+            frozen::set(&freeze.clone().restore(ctx)?, envelope)?;
+        }
+        let function = self.function.clone().restore(ctx)?;
+        if self.shape == Shape::MessageTransform {
+            return function.call(smt::arguments(ctx, input)?);
+        }
+        function.call((JsString::from_str(ctx.clone(), input.text)?,))
+    }
+
+    fn take_message<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>, input: Input<'_>) -> Verdict {
+        match smt::read(value) {
+            Ok(None) => Verdict::Filtered,
+            Ok(Some(Message { data, attributes })) => {
+                self.take_text(ctx, &data, attributes, self.nothing_to_load())
+            }
+            Err(Refused::Form(class, message)) => Verdict::failed(class, message),
+            Err(Refused::Thrown(error)) => self.take_error(ctx, &error, input),
+        }
+    }
+
+    fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>, input: Input<'_>) -> Verdict {
         if value.is_null() || value.is_undefined() {
             return Verdict::Filtered;
         }
@@ -171,12 +203,36 @@ impl Engine {
             let message = format!("the UDF returned {}: it must return a string", thrown::kind(value));
             return Verdict::failed(ErrorClass::UdfResultType, message);
         };
-        let text = match string.to_string() {
-            Err(rquickjs::Error::Utf8(_)) => self.escape_surrogates(ctx, string),
-            other => other,
+        // "" for something is the script's way to leave it out; "" for "" is a script that did nothing.
+        let empty = if input.text.is_empty() { self.nothing_to_load() } else { Verdict::Filtered };
+        self.take_text(ctx, string, None, empty)
+    }
+
+    /// The verdict on a message of which an empty text is left: the template loses it.
+    fn nothing_to_load(&self) -> Verdict {
+        match self.mode {
+            Mode::Strict => Verdict::failed(ErrorClass::InvalidJson, NOTHING),
+            Mode::Compatible => Verdict::Filtered,
+        }
+    }
+
+    fn take_text<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        string: &JsString<'js>,
+        attributes: Option<Vec<(String, String)>>,
+        empty: Verdict,
+    ) -> Verdict {
+        let plain = match string.to_string() {
+            Err(rquickjs::Error::Utf8(_)) => None,
+            other => Some(other),
+        };
+        let (text, quoted) = match plain {
+            Some(text) => (text, None),
+            None => (self.escaped(ctx, string, false), self.escaped(ctx, string, true).ok()),
         };
         match text {
-            Ok(text) if text.is_empty() => Verdict::Filtered,
+            Ok(text) if text.is_empty() => empty,
             Ok(text) if text.len() > self.output_bytes_max => {
                 let (length, max) = (text.len(), self.output_bytes_max);
                 Verdict::failed(
@@ -184,7 +240,7 @@ impl Engine {
                     format!("the UDF returned {length} bytes, more than {max}"),
                 )
             }
-            Ok(text) => Verdict::Row(text),
+            Ok(text) => Verdict::Row(Returned { text, quoted, attributes }),
             // Taking a non-ASCII string out needs room on the engine's heap: nothing else fails here.
             Err(_) => {
                 drop(ctx.catch());
@@ -194,12 +250,22 @@ impl Engine {
     }
 
     /// The text with each lone surrogate as the escape `\udXXX`: the same JSON, and UTF-8 can hold it.
-    fn escape_surrogates<'js>(&self, ctx: &Ctx<'js>, string: &JsString<'js>) -> rquickjs::Result<String> {
+    /// Or else the text as a JSON string.
+    fn escaped<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        string: &JsString<'js>,
+        is_quoted: bool,
+    ) -> rquickjs::Result<String> {
         let escape = self.escape.clone().restore(ctx)?;
-        escape.call::<_, JsString<'_>>((string.clone(),))?.to_string()
+        escape.call::<_, JsString<'_>>((string.clone(), is_quoted))?.to_string()
     }
 
-    fn take_exception(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
+    fn take_error(&self, ctx: &Ctx<'_>, error: &rquickjs::Error, input: Input<'_>) -> Verdict {
+        if !error.is_exception() {
+            return Verdict::failed(ErrorClass::UdfThrew, error.to_string());
+        }
+        let text = input.text;
         let thrown = Thrown::catch(ctx);
         let class = thrown.class();
         if thrown.is_null && self.null_means_memory(text) {
