@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rquickjs::function::Rest;
-use rquickjs::{Ctx, Function, Object, Result, Value};
+use rquickjs::{Ctx, Exception, Function, Object, Result, Value};
 
+use crate::pulse::Pulse;
 use crate::stats::{Counters, add};
 use crate::thrown;
 use crate::verdict::clip;
@@ -44,39 +45,55 @@ enum Level {
 }
 
 /// Puts `console` and `print` into an engine. They count their calls, and write lines when `writes`.
-pub(crate) fn install(ctx: &Ctx<'_>, counters: &Arc<Counters>, writes: bool) -> Result<()> {
+pub(crate) fn install(
+    ctx: &Ctx<'_>,
+    pulse: &Arc<Pulse>,
+    counters: &Arc<Counters>,
+    writes: bool,
+) -> Result<()> {
+    let writer = |level: Option<Level>| writer(ctx, pulse, counters, level.filter(|_| writes));
     let console = Object::new(ctx.clone())?;
     for (name, level) in METHODS {
-        console.set(name, writer(ctx, counters, writes.then_some(level))?)?;
+        console.set(name, writer(Some(level))?)?;
     }
     for name in SILENT_METHODS {
-        console.set(name, writer(ctx, counters, None)?)?;
+        console.set(name, writer(None)?)?;
     }
     ctx.globals().set("console", console)?;
-    ctx.globals().set("print", writer(ctx, counters, writes.then_some(Level::Info))?)
+    ctx.globals().set("print", writer(Some(Level::Info))?)
 }
 
-fn writer<'js>(ctx: &Ctx<'js>, counters: &Arc<Counters>, level: Option<Level>) -> Result<Function<'js>> {
-    let counters = Arc::clone(counters);
-    Function::new(
-        ctx.clone(),
-        one_lifetime(move |ctx, arguments| {
-            add(&counters.console_calls, 1);
-            let Some(level) = level else { return };
-            // Before the arguments are looked at: turning them into text may run the script's own code, and
-            // takes time.
-            let Some(dropped) = counters.console_rate.admit(Instant::now()) else {
-                return add(&counters.console_lines_dropped, 1);
-            };
-            write(level, &line(&ctx, &arguments.0), dropped);
-        }),
-    )
+fn writer<'js>(
+    ctx: &Ctx<'js>,
+    pulse: &Arc<Pulse>,
+    counters: &Arc<Counters>,
+    level: Option<Level>,
+) -> Result<Function<'js>> {
+    let (pulse, counters) = (Arc::clone(pulse), Arc::clone(counters));
+    let call = one_lifetime(move |ctx, arguments| {
+        add(&counters.console_calls, 1);
+        let Some(level) = level else { return Ok(()) };
+        // Before the arguments are looked at: turning them into text may run the script's own code, and
+        // takes time.
+        let Some(dropped) = counters.console_rate.admit(Instant::now()) else {
+            add(&counters.console_lines_dropped, 1);
+            return Ok(());
+        };
+        let line = line(&ctx, &arguments.0);
+        if pulse.is_stopped() {
+            // The engine's own exception went with the text of an argument.
+            return Err(Exception::throw_internal(&ctx, "interrupted"));
+        }
+        write(level, &line, dropped);
+        Ok(())
+    });
+    Function::new(ctx.clone(), call)
 }
 
 /// Tells the compiler what it does not infer: all of a closure's arguments are of one engine.
 fn one_lifetime<F>(closure: F) -> F
 where
-    F: for<'js> Fn(Ctx<'js>, Rest<Value<'js>>),
+    F: for<'js> Fn(Ctx<'js>, Rest<Value<'js>>) -> Result<()>,
 {
     closure
 }

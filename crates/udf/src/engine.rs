@@ -58,6 +58,8 @@ const NOTHING: &str = "an empty text is no row (the message has attributes only,
 /// their context, the context before its runtime.
 pub(crate) struct Engine {
     function: Persistent<Function<'static>>,
+    /// The function's name, when it is a property of the global object and not a `const` or `let`.
+    global_name: Option<String>,
     escape: Persistent<Function<'static>>,
     freeze: Option<Persistent<Function<'static>>>,
     context: Context,
@@ -114,6 +116,7 @@ impl Engine {
         })?;
         let mut engine = Self {
             function: loaded.function,
+            global_name: loaded.is_global.then(|| config.function.clone()),
             escape: loaded.escape,
             freeze: loaded.freeze,
             context,
@@ -177,7 +180,11 @@ impl Engine {
         if let Some((freeze, envelope)) = self.freeze.as_ref().zip(input.envelope) {
             frozen::set(&freeze.clone().restore(ctx)?, envelope)?;
         }
-        let function = self.function.clone().restore(ctx)?;
+        // A function may replace itself, after some work that is done once, and is then found by its name.
+        let function = match &self.global_name {
+            Some(name) => ctx.globals().get(name.as_str())?,
+            None => self.function.clone().restore(ctx)?,
+        };
         if self.shape == Shape::MessageTransform {
             return function.call(smt::arguments(ctx, input)?);
         }

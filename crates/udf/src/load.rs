@@ -46,6 +46,8 @@ const ESCAPE: &str = r#"
 /// Loaded scripts.
 pub(crate) struct Loaded {
     pub function: Persistent<Function<'static>>,
+    /// Whether the function is a property of the global object.
+    pub is_global: bool,
     /// See [`ESCAPE`].
     pub escape: Persistent<Function<'static>>,
     /// Sets time and seeds before each message, where they are the message's own.
@@ -61,8 +63,8 @@ pub(crate) fn load(
     pulse: &Arc<Pulse>,
     counters: &Arc<Counters>,
 ) -> Result<Loaded, UdfError> {
-    let prepared =
-        stringify::install(ctx, pulse, config.heap_bytes_max).and_then(|()| prepare(ctx, counters, config));
+    let prepared = stringify::install(ctx, pulse, config.heap_bytes_max)
+        .and_then(|()| prepare(ctx, pulse, counters, config));
     let (escape, freeze) = prepared.map_err(|error| {
         let reason = if error.is_exception() { Thrown::catch(ctx).text() } else { error.to_string() };
         UdfError::Engine(reason)
@@ -79,7 +81,9 @@ pub(crate) fn load(
     }
     let function = find(ctx, &config.function, &built_in)?;
     let parameters = function.get::<_, usize>("length").unwrap_or(0);
+    let is_global = ctx.globals().contains_key(config.function.as_str()).unwrap_or(false);
     Ok(Loaded {
+        is_global,
         freeze: freeze.map(|freeze| Persistent::save(ctx, freeze)),
         function: Persistent::save(ctx, function),
         escape: Persistent::save(ctx, escape),
@@ -91,10 +95,11 @@ pub(crate) fn load(
 /// There is nothing else: no modules, files, network, timers or environment.
 fn prepare<'js>(
     ctx: &Ctx<'js>,
+    pulse: &Arc<Pulse>,
     counters: &Arc<Counters>,
     config: &UdfConfig,
 ) -> rquickjs::Result<(Function<'js>, Option<Function<'js>>)> {
-    console::install(ctx, counters, config.console)?;
+    console::install(ctx, pulse, counters, config.console)?;
     let freeze = config.reproducible.then(|| frozen::install(ctx)).transpose()?;
     Ok((ctx.eval(ESCAPE)?, freeze))
 }

@@ -48,6 +48,9 @@ pub fn open(
         // A function of no script is missing, and said to be.
         (scripts, Some(function)) => (scripts.unwrap_or_else(|| Ok(Vec::new())), function.to_owned()),
     };
+    if let Err(error @ ScriptFileError::Python(_)) = &scripts {
+        return Err(UdfError::Scripts(error.to_string()));
+    }
     let loaded = scripts
         .map_err(|error| UdfError::Scripts(error.to_string()))
         .and_then(|scripts| Udf::load(UdfConfig { scripts, function, ..limits }));

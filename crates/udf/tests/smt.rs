@@ -149,7 +149,7 @@ fn tampered_prototypes_do_not_reach_the_arguments() {
     let udf = load(
         "for (const name of ['data', 'attributes', 'message_id', 'publish_time', 'k'])\n\
            Object.defineProperty(Object.prototype, name, {set(value) { throw 1 }, get() { return 'bent' }});\n\
-         function f(message, metadata) { return {data: JSON.stringify([message, metadata.publish_time])} }",
+         function f(message, metadata) { return {data: JSON.stringify([message, metadata.publish_time]), attributes: {}} }",
     );
     let outcome = run_batch(&udf.unwrap(), &batch_of(0, &[full("{}", &[("k", "v")])])).remove(0);
     assert_eq!(outcome, row(r#"[{"data":"{}","attributes":{"k":"v"}},"2023-11-14T22:13:20Z"]"#));
