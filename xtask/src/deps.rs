@@ -93,6 +93,12 @@ const RULES: &[Rule] = &[
         never: &["deltalake-core", "rquickjs", "axum"],
         not_directly: &["parquet", "object_store", "opentelemetry-proto"],
     },
+    Rule {
+        name: "millrace-workbench",
+        ours: &["millrace-model", "millrace-table", "millrace-udf"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow", "rquickjs"],
+    },
     Rule { name: "millrace-generate", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow"] },
     Rule {
         name: "millrace",
@@ -109,6 +115,7 @@ const RULES: &[Rule] = &[
             "millrace-server",
             "millrace-postgres",
             "millrace-generate",
+            "millrace-workbench",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the

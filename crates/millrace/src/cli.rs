@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::{UdfMode, UdfShape};
+
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
@@ -80,6 +82,11 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+    /// Try, test and measure UDFs.
+    Udf {
+        #[command(subcommand)]
+        command: UdfCommand,
+    },
     /// Check a configuration, its scripts, schemas and filters.
     Check,
     /// Send recorded OTLP bodies to an OTLP/HTTP endpoint, as a client would.
@@ -144,6 +151,79 @@ pub enum DeadLetter {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UdfCommand {
+    /// Run each line of a file through a UDF: one line out for each, a JSON string, null or {"error": ...}.
+    Run {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The messages, one a line; `-` is standard input.
+        #[arg(long, default_value = "-")]
+        input: PathBuf,
+        /// Lines are Pub/Sub messages in JSON ({"data": BASE64 or "text": TEXT, "attributes", ...}), not payloads.
+        #[arg(long)]
+        messages: bool,
+    },
+    /// Hold a UDF against a folder of golden cases; exit code 1 when one differs.
+    Test {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The folder: NAME.input.json with NAME.expected.json or NAME.error.txt.
+        #[arg(long)]
+        cases: PathBuf,
+        /// Write what comes out as what is expected.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Measure a UDF, and Node with the same script and messages.
+    Bench {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The messages, one payload a line; `-` is standard input.
+        #[arg(long)]
+        input: PathBuf,
+        /// Seconds for each measurement.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Engines side by side (default: one for each core).
+        #[arg(long)]
+        engines: Option<usize>,
+        /// Leave Node out.
+        #[arg(long)]
+        no_node: bool,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+/// A UDF on the command line.
+#[derive(Debug, Args)]
+pub struct UdfArguments {
+    /// The script: a file, or a folder or pattern of which all `.js` files are loaded.
+    pub file: PathBuf,
+    /// The function to call.
+    #[arg(long)]
+    pub function: String,
+    /// What it takes (default: told from the number of its parameters).
+    #[arg(long, value_enum, default_value = "auto")]
+    pub shape: UdfShape,
+    /// What happens where the Dataflow template loses messages.
+    #[arg(long, value_enum, default_value = "strict")]
+    pub mode: UdfMode,
+    /// Give each message a clock and random numbers of its own, the same each time.
+    #[arg(long)]
+    pub reproducible: bool,
+    /// A BigQuery schema that rows must fit, else they are dead letters.
+    #[arg(long)]
+    pub schema: Option<PathBuf>,
+    /// How long one message may take, in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    pub time_limit_ms: u64,
+    /// How much memory one engine may take, in bytes.
+    #[arg(long, default_value_t = 64 << 20)]
+    pub heap_bytes_max: usize,
 }
 
 #[derive(Debug, Subcommand)]

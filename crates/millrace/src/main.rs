@@ -18,6 +18,7 @@ mod reader;
 mod settings;
 mod tables;
 mod threads;
+mod udf;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -35,10 +36,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The Delta library tells of every snapshot at the level of information.
-    let level = if matches!(cli.command, Command::Run) {
-        "info,buoyant_kernel=warn,deltalake_core=warn"
-    } else {
-        "warn"
+    let level = match cli.command {
+        // A UDF's child process writes what its scripts print, as the server would have done.
+        Command::Run | Command::UdfChild => "info,buoyant_kernel=warn,deltalake_core=warn",
+        Command::Udf { .. } => "warn,udf_console=debug",
+        _ => "warn",
     };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -65,6 +67,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         command::generate::run(arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Udf { command } = &cli.command {
+        return command::udf::udf(command);
+    }
     let config = config::load(cli.common.config.as_deref(), cli.common.data_dir.as_deref())?;
     let offset = cli.common.port_offset;
     match cli.command {
@@ -80,7 +85,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
         // Those that need no configuration are done.
-        Command::UdfChild | Command::Generate(_) => {}
+        Command::UdfChild | Command::Generate(_) | Command::Udf { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

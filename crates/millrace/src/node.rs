@@ -12,12 +12,14 @@ use millrace_log::Log;
 use millrace_model::{Micros, Offset, Source};
 use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
 use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
+use millrace_udf::Opened;
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::plan::PipelinePlan;
 use crate::settings;
 use crate::tables::Tables;
+use crate::udf;
 
 /// Everything that runs in a server process except its listeners.
 pub struct Node {
@@ -35,6 +37,7 @@ struct Running {
     name: String,
     topic: String,
     table: String,
+    udf: Opened,
     pipeline: Result<Pipeline, String>,
 }
 
@@ -155,7 +158,7 @@ fn start_pipeline(
             tracing::error!(pipeline = %name, %error, "pipeline did not start");
             error.to_string()
         });
-    Ok(Running { name, topic: plan.topic, table, pipeline })
+    Ok(Running { name, topic: plan.topic, table, udf: plan.udf, pipeline })
 }
 
 /// A pipeline holds its topic back across restarts; one that is not configured any more would do so for
@@ -197,6 +200,7 @@ impl Facts for Node {
     }
 
     fn publish_gauges(&self) {
+        self.pipelines.iter().for_each(|running| udf::publish(&running.name, &running.udf));
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.

@@ -2,7 +2,6 @@
 //! read and checked here, before anything is started.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use millrace_model::{TransformFactory, names};
 use millrace_pipeline::{PipelineConfig, WindowLimits};
 use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
-use millrace_udf::{ChildCommand, PassThrough, Script, Udf, UdfConfig};
+use millrace_udf::Opened;
 
 use crate::config::{self, Config};
+use crate::udf;
 
-const DEFAULT_SCRIPT: &str = include_str!("../../../examples/gemini/transform.js");
 const DEFAULT_SCHEMA: &str = include_str!("../../../examples/gemini/gemini_raw_logs.schema.json");
 const DEFAULT_FUNCTION: &str = "transform";
 
@@ -31,6 +30,8 @@ pub struct PipelinePlan {
     /// The table of its dead letters.
     pub dead_letters: Arc<TableSpec>,
     /// The UDF.
+    pub udf: Opened,
+    /// What makes its transforms.
     pub transforms: Arc<dyn TransformFactory>,
 }
 
@@ -60,12 +61,7 @@ pub fn pipelines(config: &Config) -> Vec<config::Pipeline> {
         schema: None,
         partition: Some("timestamp".to_owned()),
         clustering: vec!["logName".to_owned(), "severity".to_owned()],
-        udf: Some(config::Udf {
-            path: None,
-            function: Some(DEFAULT_FUNCTION.to_owned()),
-            time_limit_ms: 500,
-            heap_bytes_max: 64 << 20,
-        }),
+        udf: Some(config::Udf { function: Some(DEFAULT_FUNCTION.to_owned()), ..config::Udf::default() }),
         window: config::Window::default(),
         workers: 0,
         adopt_new_topic: false,
@@ -134,7 +130,7 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
         .zip(&configured)
         .map(|(tables, pipeline)| {
             let context = || format!("in pipeline {}", pipeline.name);
-            let transforms = transforms(pipeline.udf.as_ref()).with_context(context)?;
+            let udf = udf::open(pipeline.udf.as_ref()).with_context(context)?;
             let limits = pipeline_config(pipeline).with_context(context)?;
             Ok(PipelinePlan {
                 config: limits,
@@ -142,7 +138,8 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
                 dataset: tables.dataset,
                 table: tables.table,
                 dead_letters: tables.dead_letters,
-                transforms,
+                transforms: udf.factory(),
+                udf,
             })
         })
         .collect()
@@ -164,50 +161,4 @@ fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
         workers: if pipeline.workers == 0 { cores } else { pipeline.workers },
         ..PipelineConfig::new(&pipeline.name)
     })
-}
-
-fn transforms(udf: Option<&config::Udf>) -> Result<Arc<dyn TransformFactory>> {
-    let Some(udf) = udf else { return Ok(Arc::new(PassThrough)) };
-    let Some(function) = udf.function.clone() else {
-        bail!("udf.path without udf.function: say which function to call");
-    };
-    let udf = UdfConfig {
-        time_limit: Duration::from_millis(udf.time_limit_ms),
-        heap_bytes_max: udf.heap_bytes_max,
-        child: Some(ChildCommand {
-            program: std::env::current_exe().context("cannot find this program's own file")?,
-            args: vec!["udf-child".to_owned()],
-        }),
-        ..UdfConfig::new(scripts(udf.path.as_deref())?, function)
-    };
-    Ok(Arc::new(Udf::load(udf)?))
-}
-
-/// The scripts at a path: the file, or all `.js` files of the folder in order of name.
-fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
-    let Some(path) = path else {
-        return Ok(vec![Script { name: "transform.js".to_owned(), source: DEFAULT_SCRIPT.to_owned() }]);
-    };
-    let files = if path.is_dir() { js_files(path)? } else { vec![path.to_owned()] };
-    if files.is_empty() {
-        bail!("no .js file in {}", path.display());
-    }
-    files
-        .iter()
-        .map(|file| {
-            let source = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the script {}", file.display()))?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(Script { name, source })
-        })
-        .collect()
-}
-
-fn js_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .with_context(|| format!("cannot read the folder {}", folder.display()))?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "js"));
-    files.sort();
-    Ok(files)
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use millrace_model::names;
 use millrace_server::Guard;
 use millrace_sql::Engine;
+use millrace_udf::Opened;
 
 use super::Config;
 use crate::tables::Tables;
@@ -28,7 +29,13 @@ pub fn check(config: &Config) -> Result<String> {
     let plans = plan::plan(config)?;
     let mut summary = String::from("the configuration is good\n");
     for plan in &plans {
-        let udf = plan.transforms.udf_hash().map_or("no UDF".to_owned(), |hash| format!("UDF {hash}"));
+        let udf = match (&plan.udf, plan.transforms.udf_hash()) {
+            (Opened::Unloadable(udf), _) => {
+                format!("UDF that does not load ({}): all dead letters", udf.reason())
+            }
+            (_, Some(hash)) => format!("UDF {hash}"),
+            (_, None) => "no UDF".to_owned(),
+        };
         let (topic, dataset, table) = (&plan.topic, &plan.dataset, &plan.table.name);
         let _ = writeln!(summary, "pipeline {}: {topic} -> {udf} -> {dataset}.{table}", plan.config.name);
     }

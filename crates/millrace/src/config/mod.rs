@@ -222,28 +222,65 @@ pub struct Pipeline {
 
 /// The transformation.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Udf {
-    /// A `.js` file, or a folder of which all `.js` files are loaded; absent means the embedded
-    /// `transform.js`.
+    /// A `.js` file, or a folder or a pattern of which all `.js` files are loaded in order of name; absent
+    /// means the embedded `transform.js`.
     pub path: Option<PathBuf>,
     /// The function to call. A path without a function is an error: the template that this replaces
     /// passes messages through untransformed then, silently.
     pub function: Option<String>,
+    /// What the function takes.
+    pub shape: UdfShape,
+    /// What happens where the template loses messages silently.
+    pub mode: UdfMode,
+    /// Whether `Math.random` and the clock are the message's own, so that a replay gives the same.
+    pub reproducible: bool,
+    /// Whether `console.log` and `print` write to the log; they may carry what is in messages.
+    pub console: bool,
     /// How long one message may take, in milliseconds.
-    #[serde(default = "default_time_limit_ms")]
     pub time_limit_ms: u64,
     /// How much memory one engine may take, in bytes.
-    #[serde(default = "default_heap_bytes_max")]
     pub heap_bytes_max: usize,
 }
 
-fn default_time_limit_ms() -> u64 {
-    500
+impl Default for Udf {
+    fn default() -> Self {
+        Self {
+            path: None,
+            function: None,
+            shape: UdfShape::Auto,
+            mode: UdfMode::Strict,
+            reproducible: false,
+            console: true,
+            time_limit_ms: 500,
+            heap_bytes_max: 64 << 20,
+        }
+    }
 }
 
-fn default_heap_bytes_max() -> usize {
-    64 << 20
+/// What a UDF's function takes and returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum UdfShape {
+    /// Told from the number of its parameters: two are a single message transform.
+    Auto,
+    /// The Dataflow template's `f(string) -> string`.
+    Template,
+    /// Pub/Sub's single message transform, `f(message, metadata) -> message | null`.
+    MessageTransform,
+}
+
+/// What happens where the Dataflow template loses messages silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum UdfMode {
+    /// An error at the start, or a dead letter.
+    Strict,
+    /// The same as there, but counted.
+    Compatible,
 }
 
 /// When a window closes: at whichever comes first.
