@@ -146,20 +146,11 @@ fn write(folder: &Path, name: &str, text: &str) {
 }
 
 fn failures(report: &TestReport) -> Vec<(&str, &str)> {
-    let failure = |case: &millrace_workbench::Case| match &case.outcome {
-        CaseOutcome::Failed(_) => true,
-        CaseOutcome::Passed | CaseOutcome::Updated => false,
-    };
-    let text = |outcome: &CaseOutcome| match outcome {
-        CaseOutcome::Failed(text) => text.clone(),
-        _ => String::new(),
-    };
-    report
-        .cases
-        .iter()
-        .filter(|case| failure(case))
-        .map(|case| (case.name.as_str(), &*text(&case.outcome).leak()))
-        .collect()
+    let failed = report.cases.iter().filter_map(|case| match &case.outcome {
+        CaseOutcome::Failed(text) => Some((case.name.as_str(), text.as_str())),
+        CaseOutcome::Passed | CaseOutcome::Updated => None,
+    });
+    failed.collect()
 }
 
 const CASES: &str = "var seen = 0; function f(s) { seen++; var o = JSON.parse(s); if (o.skip) return null; \
@@ -257,6 +248,14 @@ fn a_case_holds_against_a_schema_and_against_attributes() {
     assert!(failures(&test(&udf(source), at, &bad).unwrap())[0].1.contains("dead letter: unknown_field"));
     let other = udf(&source.replace("'w'", "'x'"));
     assert!(failures(&test(&other, at, &good).unwrap())[0].1.contains("+  \"new\": \"x\""));
+}
+
+#[test]
+fn the_default_scripts_cases_hold() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/gemini/cases");
+    let options = TestOptions { check: Some(Check::new(SCHEMA).unwrap()), update: false };
+    let report = test(&udf_named(TRANSFORM, "transform"), &cases, &options).unwrap();
+    assert!(report.is_success() && report.cases.len() >= 3, "{report:?}");
 }
 
 /// Scenario: the recorded entries, measured for a moment.
