@@ -50,7 +50,9 @@ pub struct Given {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GivenError {
     /// An item without `=`; gcloud's wording.
-    #[error("Bad syntax for dict arg: [{0}]: parameters are name=value,name=value; for values with commas choose another delimiter, as in ^;^name=value;name=value")]
+    #[error(
+        "Bad syntax for dict arg: [{0}]: parameters are name=value,name=value; for values with commas choose another delimiter, as in ^;^name=value;name=value"
+    )]
     Syntax(String),
     /// `^^...`.
     #[error("Invalid delimiter: ^DELIMITER^ needs at least one character between the two ^")]
@@ -108,7 +110,8 @@ impl Given {
     pub fn from_launch_body(json: &str) -> Result<Self, GivenError> {
         let body: Value = serde_json::from_str(json).map_err(|error| GivenError::Json(error.to_string()))?;
         let body = object("the launch body", &body)?;
-        let flex = body.iter().find(|(key, _)| matches!(key.as_str(), "launchParameter" | "launch_parameter"));
+        let flex =
+            body.iter().find(|(key, _)| matches!(key.as_str(), "launchParameter" | "launch_parameter"));
         if let Some((key, inner)) = flex {
             check_keys("the launch body", body, &["launchParameter", "launch_parameter", "validateOnly"])?;
             return Self::from_launch(key, object(key, inner)?);
@@ -132,7 +135,11 @@ impl Given {
                 "environment" => given.take_environment(&path, object(&path, value)?)?,
                 "jobName" => given.job_name = Some(text(&path, value)?),
                 "containerSpecGcsPath" | "gcsPath" => given.template = Some(text(&path, value)?),
-                "launchOptions" | "transformNameMapping" | "transformNameMappings" | "containerSpec" | "update" => {
+                "launchOptions"
+                | "transformNameMapping"
+                | "transformNameMappings"
+                | "containerSpec"
+                | "update" => {
                     given.machines.push(key.clone());
                 }
                 _ => {}

@@ -20,7 +20,9 @@ pub enum Location {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GsError {
     /// No root is set.
-    #[error("{0} is in Cloud Storage, which is not read: copy its bucket to a folder DIR/<bucket> and set gs_root = DIR (--gs-root)")]
+    #[error(
+        "{0} is in Cloud Storage, which is not read: copy its bucket to a folder DIR/<bucket> and set gs_root = DIR (--gs-root)"
+    )]
     NoRoot(String),
     /// The path would leave the root, or names no object.
     #[error("{0:?} names no object: gs://<bucket>/<object>, without . and .. as parts")]
@@ -38,9 +40,8 @@ pub enum GsError {
 pub fn locate(text: &str, root: Option<&Path>) -> Result<Location, GsError> {
     if let Some(rest) = text.strip_prefix("gs://") {
         let (bucket, object) = rest.split_once('/').unwrap_or((rest, ""));
-        let parts_are_names = |path: &str| {
-            path.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."))
-        };
+        let parts_are_names =
+            |path: &str| path.trim_end_matches('/').split('/').all(|part| !matches!(part, "" | "." | ".."));
         // A backslash is a character of an object's name there and part of no file's name here.
         if bucket.is_empty() || object.is_empty() || !parts_are_names(rest) || rest.contains(['\\', '\0']) {
             return Err(GsError::NoObject(text.to_owned()));
@@ -155,7 +156,15 @@ mod tests {
     #[test]
     fn no_path_leaves_the_root() {
         let root = Some(Path::new("/srv/gs"));
-        for bad in ["gs://", "gs://b", "gs://b/", "gs://b/../c/a.js", "gs://../a.js", "gs://b//a.js", "gs://b/a\\b.js"] {
+        for bad in [
+            "gs://",
+            "gs://b",
+            "gs://b/",
+            "gs://b/../c/a.js",
+            "gs://../a.js",
+            "gs://b//a.js",
+            "gs://b/a\\b.js",
+        ] {
             assert_eq!(locate(bad, root), Err(GsError::NoObject(bad.to_owned())), "{bad}");
         }
         assert_eq!(locate("gs://b/a.js", None), Err(GsError::NoRoot("gs://b/a.js".to_owned())));

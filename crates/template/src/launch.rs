@@ -202,8 +202,13 @@ impl Checker<'_> {
                 }
             }
         }
-        if self.is_given("javascriptTextTransformGcsPath") && self.is_given("pythonExternalTextTransformGcsPath") {
-            self.problem(None, "Either javascript or Python gcs path must be provided, but not both.".to_owned());
+        if self.is_given("javascriptTextTransformGcsPath")
+            && self.is_given("pythonExternalTextTransformGcsPath")
+        {
+            self.problem(
+                None,
+                "Either javascript or Python gcs path must be provided, but not both.".to_owned(),
+            );
         }
     }
 
@@ -261,7 +266,9 @@ impl Checker<'_> {
             let silent = "there is javascriptTextTransformGcsPath but no javascriptTextTransformFunctionName: \
                  the template would pass every message through untransformed, silently";
             match mode {
-                Mode::Strict => self.problem(None, format!("{silent}; name the function, or leave the path out")),
+                Mode::Strict => {
+                    self.problem(None, format!("{silent}; name the function, or leave the path out"))
+                }
                 Mode::Compatible => self.notes.push(format!("{silent}; so does this pipeline")),
             }
         }

@@ -24,6 +24,7 @@ mod launch;
 mod names;
 mod parameters;
 mod pipeline;
+mod script;
 
 pub use given::{Given, GivenError, Origin};
 pub use gs::{GsError, Location, locate, matches};
@@ -31,3 +32,4 @@ pub use launch::{Input, Launch, LaunchError, Mode, Problem, UdfSource, WriteMeth
 pub use names::{NameError, ResourceName, TableName};
 pub use parameters::{Kind, PARAMETERS, Parameter, Template};
 pub use pipeline::{PipelineText, Schema};
+pub use script::{Effect, Finding, ScriptText, Scripts};

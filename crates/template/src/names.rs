@@ -12,7 +12,9 @@ const TABLE_NAME_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a subscription's.
-    #[error("Pubsub subscription is not in projects/<project_id>/subscriptions/<subscription_name> format: {0}")]
+    #[error(
+        "Pubsub subscription is not in projects/<project_id>/subscriptions/<subscription_name> format: {0}"
+    )]
     Subscription(String),
     /// Not a topic's.
     #[error("Pubsub topic is not in projects/<project_id>/topics/<topic_name> format: {0}")]

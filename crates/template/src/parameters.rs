@@ -257,10 +257,7 @@ pub(crate) fn recognise(name: &str) -> Recognised {
 }
 
 /// The name that is nearest to `wrong`, if any is near enough to be meant.
-pub(crate) fn nearest(
-    wrong: &str,
-    names: impl IntoIterator<Item = &'static str>,
-) -> Option<&'static str> {
+pub(crate) fn nearest(wrong: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
     let wrong = wrong.to_lowercase();
     let distance = |name: &str| damerau_levenshtein(&wrong, &name.to_lowercase());
     let nearest = names.into_iter().min_by_key(|name| distance(name))?;

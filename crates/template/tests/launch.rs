@@ -57,7 +57,11 @@ fn every_parameter_of_the_flex_template() {
     assert_eq!(launch.write, WriteMethod::StorageExactlyOnce);
     let udf = launch.udf.unwrap();
     assert_eq!((udf.path.as_str(), udf.reload_minutes), ("gs://b/udf/*.js", 5));
-    assert!(launch.notes.iter().any(|note| note.starts_with("maxNumWorkers: accepted")), "{:?}", launch.notes);
+    assert!(
+        launch.notes.iter().any(|note| note.starts_with("maxNumWorkers: accepted")),
+        "{:?}",
+        launch.notes
+    );
     assert_eq!(PARAMETERS.len(), 11);
 }
 
@@ -76,7 +80,10 @@ fn exclusive_pairs_are_refused_in_the_words_of_the_template() {
         "javascriptTextTransformFunctionName=f",
         "pythonExternalTextTransformGcsPath=gs://b/a.py",
     ]));
-    assert!(both.iter().any(|text| text == "Either javascript or Python gcs path must be provided, but not both."));
+    assert!(
+        both.iter()
+            .any(|text| text == "Either javascript or Python gcs path must be provided, but not both.")
+    );
     assert!(both.iter().any(|text| text.contains("JavaScript only")), "{both:?}");
 }
 
@@ -84,9 +91,15 @@ fn exclusive_pairs_are_refused_in_the_words_of_the_template() {
 fn storage_write_api_rules() {
     let with = |more: &[&str]| check(&[&[TABLE, SUBSCRIPTION], more].concat());
     let streams = problems(with(&["useStorageWriteApi=true"]));
-    assert!(streams[0].starts_with("When streaming with STORAGE_WRITE_API, the number of streams"), "{streams:?}");
+    assert!(
+        streams[0].starts_with("When streaming with STORAGE_WRITE_API, the number of streams"),
+        "{streams:?}"
+    );
     let alone = problems(with(&["useStorageWriteApiAtLeastOnce=true"]));
-    assert!(alone[0].starts_with("When at-least-once semantics (useStorageWriteApiAtLeastOnce)"), "{alone:?}");
+    assert!(
+        alone[0].starts_with("When at-least-once semantics (useStorageWriteApiAtLeastOnce)"),
+        "{alone:?}"
+    );
     let relaxed = with(&["useStorageWriteApi=true", "useStorageWriteApiAtLeastOnce=true"]).unwrap();
     assert_eq!(relaxed.write, WriteMethod::StorageAtLeastOnce);
     let exact = ["useStorageWriteApi=true", "storageWriteApiTriggeringFrequencySec=5"];
@@ -136,7 +149,8 @@ fn each_wrong_type_is_named() {
 
 #[test]
 fn unknown_names_get_a_suggestion_and_siblings_a_reason() {
-    let found = problems(check(&[TABLE, SUBSCRIPTION, "outputTabelSpec=x", "frobnicate=1", "inputsubscription=x"]));
+    let found =
+        problems(check(&[TABLE, SUBSCRIPTION, "outputTabelSpec=x", "frobnicate=1", "inputsubscription=x"]));
     assert_eq!(
         found,
         [
@@ -162,7 +176,8 @@ fn unknown_names_get_a_suggestion_and_siblings_a_reason() {
 fn classic_templates_take_fewer_names() {
     let subscription = Some("gs://dataflow-templates/latest/PubSub_Subscription_to_BigQuery");
     assert!(check_as(subscription, &[TABLE, SUBSCRIPTION], Mode::Strict).is_ok());
-    let found = problems(check_as(subscription, &[TABLE, SUBSCRIPTION, "useStorageWriteApi=true"], Mode::Strict));
+    let found =
+        problems(check_as(subscription, &[TABLE, SUBSCRIPTION, "useStorageWriteApi=true"], Mode::Strict));
     assert!(found[0].contains("PubSub_Subscription_to_BigQuery has no such parameter"), "{found:?}");
     let found = problems(check_as(subscription, &[TABLE, "inputTopic=projects/p/topics/logs"], Mode::Strict));
     assert!(found.contains(&"inputSubscription: Missing required parameter".to_owned()), "{found:?}");
