@@ -18,18 +18,24 @@
 //! **Invariant:** pure functions over text: no file, no clock, no environment, no network. It knows the
 //! template and the names of our settings, and neither runs nor opens anything.
 
+mod behaviour;
 mod given;
 mod gs;
+mod job;
 mod launch;
 mod names;
 mod parameters;
 mod pipeline;
+mod report;
 mod script;
 
+pub use behaviour::{BEHAVIOURS, Behaviour, Severity};
 pub use given::{Given, GivenError, Origin};
 pub use gs::{GsError, Location, locate, matches};
+pub use job::{Job, JobError};
 pub use launch::{Input, Launch, LaunchError, Mode, Problem, UdfSource, WriteMethod};
 pub use names::{NameError, ResourceName, TableName};
 pub use parameters::{Kind, PARAMETERS, Parameter, Template};
 pub use pipeline::{PipelineText, Schema};
+pub use report::{Change, Difference, Loss, Report};
 pub use script::{Effect, Finding, ScriptText, Scripts};

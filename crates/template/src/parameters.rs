@@ -177,7 +177,7 @@ pub const PARAMETERS: [Parameter; 11] = [
 ];
 
 /// Parameters of sibling templates, and why they cannot be taken.
-const SIBLING_PARAMETERS: [(&str, &str); 22] = [
+pub(crate) const SIBLING_PARAMETERS: [(&str, &str); 22] = [
     ("pythonExternalTextTransformGcsPath", PYTHON),
     ("pythonExternalTextTransformFunctionName", PYTHON),
     ("bigQuerySchemaPath", BLOCKS),
