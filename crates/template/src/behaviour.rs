@@ -15,6 +15,18 @@ pub enum Severity {
     Low,
 }
 
+impl Severity {
+    /// Its name in lists and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
 /// Of which jobs a row is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
@@ -78,7 +90,7 @@ use Severity::{High, Low, Medium};
 
 /// Every difference, in the order of the sections.
 #[rustfmt::skip]
-pub const BEHAVIOURS: [Behaviour; 28] = [
+pub const BEHAVIOURS: [Behaviour; 29] = [
     row("udf-returns-nothing", "1.3", High, When::WithUdf, [
         "the UDF returns null, undefined or \"\"",
         "dropped: no counter, no dead letter, no log",
@@ -95,6 +107,12 @@ pub const BEHAVIOURS: [Behaviour; 28] = [
         "dropped: no counter, no dead letter, no log",
         "a dead letter with its attributes",
     ]).compatible("dropped; counted as filtered").loses("messages with attributes only"),
+    row("payload-not-utf8", "1.3", High, When::Always, [
+        "a payload that is not UTF-8",
+        "goes on with U+FFFD in place of what is no text",
+        "a dead letter with its bytes",
+    ]).compatible("as the template; its bytes stay in the log until retention")
+      .loses("the bytes of payloads that are not UTF-8"),
     row("path-without-function", "1.3", High, When::PathWithoutFunction, [
         "a script path without a function name",
         "messages pass through untransformed, silently",
@@ -115,7 +133,7 @@ pub const BEHAVIOURS: [Behaviour; 28] = [
         "the script is missing, does not parse or has no such function",
         "every message goes to the error table and is acknowledged",
         "does not start",
-    ]),
+    ]).compatible("every message is a dead letter; said at start"),
     row("script-files", "1.3", Low, When::WithUdf, [
         "several scripts under one path",
         "every .js that matches, in the order of the listing",

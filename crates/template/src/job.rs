@@ -99,7 +99,9 @@ impl Job {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
-            Value::Array(list) if matches!(plain(name).as_str(), "experiments" | "dataflowserviceoptions") => {
+            Value::Array(list)
+                if matches!(plain(name).as_str(), "experiments" | "dataflowserviceoptions") =>
+            {
                 self.given.experiments.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
                 return;
             }
@@ -121,7 +123,8 @@ impl Job {
             for (key, name, kind) in
                 [("subscription", "inputSubscription", "subscriptions"), ("topic", "inputTopic", "topics")]
             {
-                let Some(value) = detail.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()) else {
+                let Some(value) = detail.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+                else {
                     continue;
                 };
                 let given = |name: &str| self.given.parameters.contains_key(name);
@@ -193,7 +196,9 @@ impl Job {
             say("there are no pipeline options: describe the job with --full (view JOB_VIEW_ALL)");
         }
         if !self.given.parameters.contains_key("javascriptTextTransformGcsPath") {
-            say("there is no javascriptTextTransformGcsPath: either no UDF, or the options are not all there");
+            say(
+                "there is no javascriptTextTransformGcsPath: either no UDF, or the options are not all there",
+            );
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Launch {
     pub udf: Option<UdfSource>,
     /// How the template would write.
     pub write: WriteMethod,
+    /// Whether the template's silent losses are kept.
+    pub mode: Mode,
     /// What was accepted and has another meaning here, or none: a line each.
     pub notes: Vec<String>,
 }
@@ -135,7 +137,8 @@ impl Launch {
                     return Err(LaunchError(checker.problems));
                 }
                 let job_name = given.job_name.clone();
-                Ok(Self { template, job_name, input, output, dead_letters, udf, write, notes: checker.notes })
+                let notes = checker.notes;
+                Ok(Self { template, job_name, input, output, dead_letters, udf, write, mode, notes })
             }
             _ => Err(LaunchError(checker.problems)),
         }

@@ -31,7 +31,7 @@ mod script;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Severity};
 pub use given::{Given, GivenError, Origin};
-pub use gs::{GsError, Location, locate, matches};
+pub use gs::{GsError, locate};
 pub use job::{Job, JobError};
 pub use launch::{Input, Launch, LaunchError, Mode, Problem, UdfSource, WriteMethod};
 pub use names::{NameError, ResourceName, TableName};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
-use crate::launch::{Input, Launch};
+use crate::launch::{Input, Launch, Mode};
 use crate::parameters::Template;
 
 /// The table's schema, which no template parameter tells: BigQuery's table must exist.
@@ -89,11 +89,20 @@ impl PipelineText {
     }
 
     fn write_udf(&self, launch: &Launch, text: &mut String) {
-        let (Some(udf), Some(script)) = (&launch.udf, &self.script) else { return };
-        let Some(function) = &udf.function else { return };
+        let compatible = launch.mode == Mode::Compatible;
+        if self.script.is_none() && !compatible {
+            return;
+        }
         let _ = writeln!(text, "\n[pipeline.udf]");
-        let _ = writeln!(text, "path = {}  # {}", quoted(&script.to_string_lossy()), one_line(&udf.path));
-        let _ = writeln!(text, "function = {}", quoted(function));
+        if let (Some(udf), Some(script)) = (&launch.udf, &self.script) {
+            let _ = writeln!(text, "path = {}  # {}", quoted(&script.to_string_lossy()), one_line(&udf.path));
+            if let Some(function) = &udf.function {
+                let _ = writeln!(text, "function = {}", quoted(function));
+            }
+        }
+        if compatible {
+            let _ = writeln!(text, "mode = \"compatible\"");
+        }
     }
 
     /// What the text begins with: what it was made of, and what is different here.

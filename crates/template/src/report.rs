@@ -107,7 +107,8 @@ impl Report {
             not_known.push("the script was not given (--udf): its lines are not looked at".to_owned());
         }
         if let Some(scripts) = scripts.filter(|scripts| scripts.findings_left_out > 0) {
-            not_known.push(format!("{} more findings in the scripts are left out", scripts.findings_left_out));
+            not_known
+                .push(format!("{} more findings in the scripts are left out", scripts.findings_left_out));
         }
         Self {
             job: job.name.clone().or_else(|| job.id.clone()),
@@ -122,53 +123,66 @@ impl Report {
         }
     }
 
-    /// The report for people.
+    /// What comes first for people: the job, what must be changed, what the template loses.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn summary(&self) -> String {
         let mut text = String::new();
-        let unknown = || "not known".to_owned();
+        let known = |value: Option<&str>| value.unwrap_or("not known").to_owned();
         let _ = writeln!(
             text,
             "job {}, template {} (version {}), Apache Beam {}",
-            self.job.clone().unwrap_or_else(unknown),
-            self.template.map_or_else(unknown, str::to_owned),
-            self.template_version.clone().unwrap_or_else(unknown),
-            self.sdk_version.clone().unwrap_or_else(unknown),
+            known(self.job.as_deref()),
+            known(self.template),
+            known(self.template_version.as_deref()),
+            known(self.sdk_version.as_deref()),
         );
         let _ = writeln!(text, "\nmust be changed first: {}", none_or_count(self.must_change.len()));
         for change in &self.must_change {
             let mode = if change.runs_in_compatible_mode { " (not in compatible mode)" } else { "" };
             let _ = writeln!(text, "  {}: {}{mode}", change.at, change.text);
         }
-        let _ = writeln!(text, "\nlost silently by the template: {}", none_or_count(self.lost_by_the_template.len()));
-        for loss in &self.lost_by_the_template {
+        let losses = &self.lost_by_the_template;
+        let _ = writeln!(text, "\nlost silently by the template: {}", none_or_count(losses.len()));
+        for loss in losses {
             let _ = writeln!(text, "  {}", loss.loses);
-            loss.lines.iter().for_each(|line| {
-                let _ = writeln!(text, "      {line}");
-            });
-        }
-        let _ = writeln!(text, "\ndifferent here: {}", none_or_count(self.differences.len()));
-        for difference in &self.differences {
-            let severity = format!("{:?}", difference.severity).to_lowercase();
-            let _ = writeln!(text, "  [{severity}] {} ({})", difference.about, difference.id);
-            let _ = writeln!(text, "      template:   {}", difference.template);
-            let _ = writeln!(text, "      strict:     {}", difference.strict);
-            if difference.compatible != difference.strict {
-                let _ = writeln!(text, "      compatible: {}", difference.compatible);
-            }
-            difference.lines.iter().for_each(|line| {
-                let _ = writeln!(text, "      {line}");
-            });
-        }
-        for (title, lines) in [("notes", &self.notes), ("not known", &self.not_known)] {
-            if !lines.is_empty() {
-                let _ = writeln!(text, "\n{title}:");
-                lines.iter().for_each(|line| {
-                    let _ = writeln!(text, "  {line}");
-                });
+            for line in &loss.lines {
+                let _ = writeln!(text, "    {line}");
             }
         }
         text
+    }
+
+    /// What comes last: what has no effect here, and what is not known.
+    #[must_use]
+    pub fn remarks(&self) -> String {
+        let mut text = String::new();
+        for (title, lines) in [("notes", &self.notes), ("not known", &self.not_known)] {
+            if !lines.is_empty() {
+                let _ = writeln!(text, "\n{title}:\n  {}", lines.join("\n  "));
+            }
+        }
+        text
+    }
+
+    /// The names of the columns of [`rows`](Self::rows).
+    pub const COLUMNS: [&str; 6] = ["severity", "id", "about", "template", "strict", "compatible"];
+
+    /// The differences as a table for people: what is like strict mode is left empty.
+    #[must_use]
+    pub fn rows(&self) -> Vec<[String; 6]> {
+        let row = |difference: &Difference| {
+            let about = std::iter::once(difference.about).chain(difference.lines.iter().map(String::as_str));
+            let same = difference.compatible == difference.strict;
+            [
+                difference.severity.name().to_owned(),
+                difference.id.to_owned(),
+                about.collect::<Vec<_>>().join("\n"),
+                difference.template.to_owned(),
+                difference.strict.to_owned(),
+                if same { String::new() } else { difference.compatible.to_owned() },
+            ]
+        };
+        self.differences.iter().map(row).collect()
     }
 }
 
@@ -193,9 +207,9 @@ fn script_changes(scripts: &Scripts) -> Vec<Change> {
         changes.push(change("javascriptTextTransformFunctionName", &text, false));
     }
     if scripts.parameters == Some(2) {
-        let text = "the function takes two parameters, as a Pub/Sub single message transform does; the \
-                    template gives it one: declare one";
-        changes.push(change("javascriptTextTransformFunctionName", text, false));
+        let text = "the function takes two parameters, as a Pub/Sub single message transform does, and is taken \
+                    for one; the template gives it one: declare one";
+        changes.push(change("javascriptTextTransformFunctionName", text, true));
     }
     let broken = |effect| matches!(effect, Effect::OnlyNashorn | Effect::InNeither);
     let findings = scripts.findings.iter().filter(|finding| broken(finding.effect));
@@ -268,7 +282,8 @@ impl Facts {
         Self {
             udf: (path && function) || (script_given && !path),
             path_without_function: path && !function,
-            reload: given("javascriptTextTransformReloadIntervalMinutes").is_some_and(|minutes| minutes != "0"),
+            reload: given("javascriptTextTransformReloadIntervalMinutes")
+                .is_some_and(|minutes| minutes != "0"),
             flex: template.copied().unwrap_or(Template::Flex) == Template::Flex,
             topic: given("inputTopic").is_some() && given("inputSubscription").is_none(),
             write,

@@ -73,6 +73,7 @@ fn a_flex_job_and_its_script() {
         [
             "udf-returns-nothing",
             "empty-payload-udf",
+            "payload-not-utf8",
             "rejected-original",
             "dead-letter-attributes",
             "binary-payload",
@@ -81,15 +82,23 @@ fn a_flex_job_and_its_script() {
     );
     assert_eq!(report.lost_by_the_template[0].lines, ["transform.js:3: returns null"]);
     let ids = ids(&report);
-    assert!(ids.contains("reload") && ids.contains("row-too-large") && ids.contains("storage-retries"), "{ids:?}");
-    for other in ["insert-duplicates", "storage-duplicates", "topic-start", "path-without-function", "empty-payload"] {
+    assert!(
+        ids.contains("reload") && ids.contains("row-too-large") && ids.contains("storage-retries"),
+        "{ids:?}"
+    );
+    for other in
+        ["insert-duplicates", "storage-duplicates", "topic-start", "path-without-function", "empty-payload"]
+    {
         assert!(!ids.contains(other), "{other}");
     }
     assert_eq!(report.differences[0].severity, Severity::High);
-    let text = report.text();
-    for part in ["must be changed first: nothing", "transform.js:3: returns null", "[high]", "compatible:"] {
+    let text = report.summary();
+    for part in
+        ["must be changed first: nothing", "lost silently by the template: 7", "transform.js:3: returns null"]
+    {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    assert_eq!(report.rows().len(), report.differences.len());
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["lost_by_the_template"][0]["lines"][0], "transform.js:3: returns null");
     assert_eq!(json["differences"][0]["severity"], "high");
@@ -158,7 +167,9 @@ fn what_must_be_changed_first() {
     let found = changes(&set("javascriptTextTransformFunctionName", json!("")), good);
     assert!(found[0].runs_in_compatible_mode && found[0].text.contains("untransformed"), "{found:?}");
     let found = changes(&set("pythonExternalTextTransformGcsPath", json!("gs://b/a.py")), good);
-    assert!(found.iter().any(|change| !change.runs_in_compatible_mode && change.text.contains("JavaScript only")));
+    assert!(
+        found.iter().any(|change| !change.runs_in_compatible_mode && change.text.contains("JavaScript only"))
+    );
     let mut sibling = flex();
     sibling["labels"]["goog-dataflow-provided-template-name"] = json!("pubsub_cdc_to_bigquery");
     let found = changes(&job(&sibling), good);
@@ -198,10 +209,17 @@ fn every_behaviour_has_a_name_of_its_own_and_is_in_the_manual() {
     assert_eq!(ids.len(), BEHAVIOURS.len());
     let manual = include_str!("../../../docs/template.md");
     for behaviour in BEHAVIOURS {
-        assert!(manual.contains(&format!("`{}`", behaviour.id)), "docs/template.md lacks {}", behaviour.id);
+        let (id, about, template) = (behaviour.id, behaviour.about, behaviour.template);
+        let row =
+            format!("| `{id}` | {} | {about} | {template} | {}", behaviour.severity.name(), behaviour.strict);
+        assert!(manual.contains(&row), "docs/template.md lacks {row}");
     }
     for parameter in millrace_template::PARAMETERS {
-        assert!(manual.contains(&format!("`{}`", parameter.name)), "docs/template.md lacks {}", parameter.name);
+        assert!(
+            manual.contains(&format!("`{}`", parameter.name)),
+            "docs/template.md lacks {}",
+            parameter.name
+        );
     }
 }
 
@@ -218,7 +236,7 @@ proptest! {
         }
         if let Ok(job) = Job::read(&description.to_string()) {
             let report = Report::of(&job, None);
-            prop_assert!(!report.text().is_empty());
+            prop_assert!(!report.summary().is_empty());
         }
     }
 }
@@ -226,8 +244,12 @@ proptest! {
 /// The pointers of everything within a value.
 fn pointers(value: &Value) -> Vec<String> {
     let inner: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect(),
-        Value::Array(list) => list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect()
+        }
         _ => Vec::new(),
     };
     inner

@@ -143,7 +143,7 @@ fn parse<'a>(text: &'a ScriptText, allocator: &'a Allocator) -> Result<ParserRet
     let lines = Lines::of(&text.source);
     if let Some(first) = parsed.diagnostics.iter().next() {
         let at = first.labels.iter().next().map_or(0, |label| label.offset());
-        let line = lines.line(u32::try_from(at).unwrap_or(u32::MAX));
+        let line = lines.line(at);
         return Err(format!("line {line}: {}", first.message));
     }
     // The parser leaves this to later passes.
