@@ -35,11 +35,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The Delta library tells of every snapshot at the level of information.
-    let level = if matches!(cli.command, Command::Run) {
-        "info,buoyant_kernel=warn,deltalake_core=warn"
-    } else {
-        "warn"
-    };
+    let serves = matches!(cli.command, Command::Run | Command::Template { command: cli::Template::Run(_) });
+    let level = if serves { "info,buoyant_kernel=warn,deltalake_core=warn" } else { "warn" };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -79,6 +76,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
+        Command::Template { command } => {
+            return command::template::template(&cli.common, &config, &command);
+        }
         // Those that need no configuration are done.
         Command::UdfChild | Command::Generate(_) => {}
     }

@@ -11,4 +11,5 @@ pub mod query;
 pub mod run;
 pub mod send;
 pub mod status;
+pub mod template;
 pub mod views;
