@@ -15,13 +15,17 @@ import tempfile
 import venv
 
 WITH_DELTALAKE = """
-import sys, deltalake
+import os, sys, deltalake
 import pyarrow.compute as compute
 table = deltalake.DeltaTable(sys.argv[1])
 rows = table.to_pyarrow_table(columns=["_offset"])
 total = compute.sum(rows["_offset"]).as_py() or 0
 print(f"{rows.num_rows} {total}")
-print(f"deltalake {deltalake.__version__}: version {table.version()}, protocol {table.protocol()}", file=sys.stderr)
+print(f"deltalake {deltalake.__version__}: version {table.version()}, protocol {table.protocol()}", file=sys.stderr, flush=True)
+sys.stdout.flush()
+# Not through the interpreter's end: every eighth time or so pyarrow's threads, still there when its globals go,
+# abort a process that has read all it was to read ("terminate called without an active exception").
+os._exit(0)
 """
 
 WITH_DUCKDB = """

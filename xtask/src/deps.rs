@@ -101,6 +101,12 @@ const RULES: &[Rule] = &[
     },
     Rule { name: "millrace-generate", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow"] },
     Rule {
+        name: "millrace-template",
+        ours: &["millrace-model"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow", "rquickjs"],
+    },
+    Rule {
         name: "millrace",
         ours: &[
             "millrace-model",
@@ -116,6 +122,7 @@ const RULES: &[Rule] = &[
             "millrace-postgres",
             "millrace-generate",
             "millrace-workbench",
+            "millrace-template",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the

@@ -103,6 +103,9 @@ fn check_text(shown: &str, extension: &str, text: &str, findings: &mut Findings)
         }
     }
     for (number, line) in (1..).zip(text.lines()) {
+        if is_conflict_marker(line) {
+            findings.faults.push(format!("{shown}:{number} is left over from a merge"));
+        }
         for path in MACHINE_PATHS.iter().filter(|path| holds_path(line, path)) {
             findings.faults.push(format!("{shown}:{number} holds a path of some machine ({path})"));
         }
@@ -113,6 +116,12 @@ fn check_text(shown: &str, extension: &str, text: &str, findings: &mut Findings)
             }
         }
     }
+}
+
+/// Whether a line is what git writes around two versions that it could not merge. The line between the two is
+/// left out: it is also how Markdown underlines.
+fn is_conflict_marker(line: &str) -> bool {
+    ["<<<<<<< ", ">>>>>>> "].iter().any(|marker| line.starts_with(marker))
 }
 
 /// The metrics that a line of source names.
@@ -179,6 +188,13 @@ mod tests {
         assert_eq!(faults("a.md", "md", &format!("see {}x\n", MACHINE_PATHS[0])).len(), 1);
         assert_eq!(faults("a.rs", "rs", &format!("{}x)\n", UNFINISHED[0])).len(), 1);
         assert!(faults("a.md", "md", &format!("table{}x\n", MACHINE_PATHS[1])).is_empty());
+    }
+
+    #[test]
+    fn what_a_merge_left_over_is_a_fault() {
+        let text = format!("a\n{} HEAD\nb\n=======\nc\n{} other\n", "<".repeat(7), ">".repeat(7));
+        assert_eq!(faults("CHANGELOG.md", "md", &text).len(), 2);
+        assert!(faults("a.md", "md", "Title\n=======\n").is_empty());
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod meta;
 mod metric;
 mod partition;
 mod provider;
+mod row_filter;
 mod schema;
 mod state;
 mod stats;

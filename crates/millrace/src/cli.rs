@@ -103,6 +103,11 @@ pub enum Command {
         #[command(subcommand)]
         command: Connect,
     },
+    /// Run what a Dataflow template runs, from the template's own parameters.
+    Template {
+        #[command(subcommand)]
+        command: Template,
+    },
     /// Run UDF messages from standard input: the killable last resort of a running server.
     #[command(hide = true)]
     UdfChild,
@@ -319,4 +324,75 @@ pub enum Connect {
         #[arg(long)]
         log_prompts: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Template {
+    /// Run the pipeline of a launch of PubSub_to_BigQuery, on the embedded topic and table.
+    Run(Launch),
+    /// Print the pipeline that `run` would run, as a millrace.toml.
+    Plan(Launch),
+    /// Say what would be different when a Dataflow job moves here. Exit code 3: something must be changed first.
+    Check {
+        /// `gcloud dataflow jobs describe JOB --full --format json`; `-` is standard input.
+        #[arg(long)]
+        job: PathBuf,
+        /// The job's scripts: files or folders of them.
+        #[arg(long)]
+        udf: Vec<PathBuf>,
+        /// The function, when the job does not say it.
+        #[arg(long)]
+        function: Option<String>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: ReportFormat,
+    },
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Table,
+    Json,
+}
+
+/// What is done where the template loses messages silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LossMode {
+    Strict,
+    Compatible,
+}
+
+/// A launch of the template. `--parameters` wins over `--parameters-file`, that over variables
+/// MILLRACE_TEMPLATE_<parameter>.
+#[derive(Debug, Args)]
+pub struct Launch {
+    /// As gcloud takes them: name=value,name=value, or ^;^name=value;name=value for values with commas.
+    #[arg(long)]
+    pub parameters: Vec<String>,
+    /// The body of a launch request, flex or classic, or its parameters alone; `-` is standard input.
+    #[arg(long)]
+    pub parameters_file: Option<PathBuf>,
+    /// The template, by name or gs:// path (default: what the file names, else PubSub_to_BigQuery_Flex).
+    #[arg(long)]
+    pub template: Option<String>,
+    /// As gcloud takes them, for instance streaming_mode_at_least_once.
+    #[arg(long, value_delimiter = ',')]
+    pub additional_experiments: Vec<String>,
+    /// Where gs:// paths are looked for: gs://bucket/a.js is DIR/bucket/a.js.
+    #[arg(long, env = "MILLRACE_GS_ROOT", value_name = "DIR")]
+    pub gs_root: Option<PathBuf>,
+    /// The schema of a table that does not exist yet, as `bq show --schema` prints it.
+    #[arg(long)]
+    pub schema: Option<PathBuf>,
+    /// The column whose day partitions the table.
+    #[arg(long)]
+    pub partition: Option<String>,
+    /// The columns that it is clustered by.
+    #[arg(long, value_delimiter = ',')]
+    pub clustering: Vec<String>,
+    /// The topic that the subscription is of, when no pipeline of the configuration has its name.
+    #[arg(long)]
+    pub topic: Option<String>,
+    #[arg(long, value_enum, default_value = "strict")]
+    pub mode: LossMode,
 }

@@ -38,7 +38,9 @@ fn main() -> ExitCode {
     // The Delta library tells of every snapshot at the level of information.
     let level = match cli.command {
         // A UDF's child process writes what its scripts print, as the server would have done.
-        Command::Run | Command::UdfChild => "info,buoyant_kernel=warn,deltalake_core=warn",
+        Command::Run | Command::UdfChild | Command::Template { command: cli::Template::Run(_) } => {
+            "info,buoyant_kernel=warn,deltalake_core=warn"
+        }
         Command::Udf { .. } => "warn,udf_console=debug",
         _ => "warn",
     };
@@ -84,6 +86,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
+        Command::Template { command } => {
+            return command::template::template(&cli.common, &config, &command);
+        }
         // Those that need no configuration are done.
         Command::UdfChild | Command::Generate(_) | Command::Udf { .. } => {}
     }

@@ -142,9 +142,10 @@ fn start_pipeline(
     let context = || format!("in pipeline {}", plan.config.name);
     let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
     let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-    let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
+    let dead_letters =
+        lake.table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
     tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-    tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+    tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
     let counted = Arc::clone(&topic);
     let limits = PipelineConfig {
         duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),

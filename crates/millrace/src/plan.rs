@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use millrace_model::{TransformFactory, names};
 use millrace_pipeline::{PipelineConfig, WindowLimits};
-use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
+use millrace_table::{TableSchema, TableSpec, dead_letter_spec, dead_letter_spec_named};
 use millrace_udf::Opened;
 
 use crate::config::{self, Config};
@@ -29,6 +29,8 @@ pub struct PipelinePlan {
     pub table: Arc<TableSpec>,
     /// The table of its dead letters.
     pub dead_letters: Arc<TableSpec>,
+    /// The dataset of that, nearly always the same.
+    pub dead_letter_dataset: String,
     /// The UDF.
     pub udf: Opened,
     /// What makes its transforms.
@@ -47,6 +49,8 @@ pub struct TablePlan {
     pub table: Arc<TableSpec>,
     /// The table of its dead letters.
     pub dead_letters: Arc<TableSpec>,
+    /// The dataset of that, nearly always the same.
+    pub dead_letter_dataset: String,
 }
 
 /// The configured pipelines, or the default one.
@@ -59,6 +63,8 @@ pub fn pipelines(config: &Config) -> Vec<config::Pipeline> {
         topic: names::TOPIC_LOGS.to_owned(),
         table: format!("{}.{}", names::DATASET, names::TABLE_LOGS),
         schema: None,
+        schema_text: None,
+        dead_letter_table: None,
         partition: Some("timestamp".to_owned()),
         clustering: vec!["logName".to_owned(), "severity".to_owned()],
         udf: Some(config::Udf { function: Some(DEFAULT_FUNCTION.to_owned()), ..config::Udf::default() }),
@@ -90,32 +96,49 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
 }
 
 fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
-    let Some((dataset, name)) = pipeline.table.split_once('.') else {
-        bail!("table {:?} is not dataset.table", pipeline.table);
-    };
-    for part in [dataset, name] {
-        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if part.is_empty() || !plain || part.len() > 1024 {
-            bail!("table {:?}: names hold letters, digits and _ only", pipeline.table);
-        }
-    }
-    let schema = match &pipeline.schema {
-        Some(path) => std::fs::read_to_string(path)
+    let (dataset, name) = table_name(&pipeline.table)?;
+    let schema = match (&pipeline.schema, &pipeline.schema_text) {
+        (Some(_), Some(_)) => bail!("schema and schema_text: keep one of them"),
+        (Some(path), None) => &std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the schema {}", path.display()))?,
-        None => DEFAULT_SCHEMA.to_owned(),
+        (None, Some(text)) => text,
+        (None, None) => DEFAULT_SCHEMA,
     };
-    let schema = TableSchema::parse(&schema).with_context(|| match &pipeline.schema {
+    let schema = TableSchema::parse(schema).with_context(|| match &pipeline.schema {
         Some(path) => format!("in the schema {}", path.display()),
+        None if pipeline.schema_text.is_some() => "in schema_text".to_owned(),
         None => "in the embedded schema".to_owned(),
     })?;
     let table = TableSpec::new(name, schema, pipeline.partition.as_deref(), &pipeline.clustering)?;
+    let (dead_letter_dataset, dead_letters) = match &pipeline.dead_letter_table {
+        Some(table) if *table == pipeline.table => bail!("dead_letter_table is table: choose another"),
+        Some(table) => {
+            let (dataset, name) = table_name(table)?;
+            (dataset, dead_letter_spec_named(name))
+        }
+        None => (dataset, dead_letter_spec(name)),
+    };
     Ok(TablePlan {
         pipeline: pipeline.name.clone(),
         topic: pipeline.topic.clone(),
         dataset: dataset.to_owned(),
         table: Arc::new(table),
-        dead_letters: Arc::new(dead_letter_spec(name)),
+        dead_letters: Arc::new(dead_letters),
+        dead_letter_dataset: dead_letter_dataset.to_owned(),
     })
+}
+
+fn table_name(text: &str) -> Result<(&str, &str)> {
+    let Some((dataset, name)) = text.split_once('.') else {
+        bail!("table {text:?} is not dataset.table");
+    };
+    for part in [dataset, name] {
+        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if part.is_empty() || !plain || part.len() > 1024 {
+            bail!("table {text:?}: names hold letters, digits and _ only");
+        }
+    }
+    Ok((dataset, name))
 }
 
 /// Every pipeline with its script compiled.
@@ -138,6 +161,7 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
                 dataset: tables.dataset,
                 table: tables.table,
                 dead_letters: tables.dead_letters,
+                dead_letter_dataset: tables.dead_letter_dataset,
                 transforms: udf.factory(),
                 udf,
             })

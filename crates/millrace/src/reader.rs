@@ -56,18 +56,19 @@ impl Reader {
         let mut tables = Tables::new();
         let mut pipelines = Vec::new();
         for plan in plan::tables(config)? {
-            let open = |spec| match lake.table(&plan.dataset, spec) {
+            let open = |dataset: &str, spec| match lake.table(dataset, spec) {
                 Err(LakeError::Missing(_)) => Ok(None),
                 other => other.map(Some),
             };
             // Rows first: the dead letters read after them are never behind them.
-            let (Some(rows), Some(dead_letters)) =
-                (open(Arc::clone(&plan.table))?, open(Arc::clone(&plan.dead_letters))?)
-            else {
+            let (Some(rows), Some(dead_letters)) = (
+                open(&plan.dataset, Arc::clone(&plan.table))?,
+                open(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))?,
+            ) else {
                 continue;
             };
             tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-            tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+            tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
         let engine_config = millrace_sql::EngineConfig {

@@ -21,11 +21,12 @@ mod record;
 mod rows;
 mod scalar;
 mod schema;
+mod schema_arrow;
 mod schema_check;
 mod schema_json;
 mod spec;
 
-pub use dead_letter::{DeadLetterBuilder, ERROR_TEXT_BYTES_MAX, dead_letter_spec};
+pub use dead_letter::{DeadLetterBuilder, ERROR_TEXT_BYTES_MAX, dead_letter_spec, dead_letter_spec_named};
 pub use hidden::{EVENT_DAYS_AHEAD_MAX, EVENT_DAYS_BACK_MAX};
 pub use rows::{BuildError, BuiltRows, Outcome, RowBuilder};
 pub use schema::{
@@ -33,6 +34,6 @@ pub use schema::{
     TableSchema,
 };
 pub use spec::{
-    CLUSTERING_COLUMNS_MAX, METADATA_MAX_LENGTH, METADATA_PRECISION, METADATA_SCALE, METADATA_TYPE,
-    ROW_BYTES_MAX, SpecError, TableSpec,
+    CLUSTERING_COLUMNS_MAX, METADATA_MAX_LENGTH, METADATA_PRECISION, METADATA_ROUNDING, METADATA_SCALE,
+    METADATA_TYPE, ROW_BYTES_MAX, SpecError, TableSpec,
 };

@@ -50,9 +50,12 @@ const LARGE_PAYLOAD_BYTES: usize = 1024 * 1024;
 /// at once, two bytes a character when one of them is beyond Latin-1.
 const HEAP_PER_PAYLOAD_BYTE: usize = 12;
 
-/// Why an empty text is a dead letter where it does not mean that a message is to be left out.
-const NOTHING: &str = "an empty text is no row (the message has attributes only, or none): a UDF leaves such a \
-     message out by returning null";
+/// Why a message without a payload is a dead letter where the template would lose it.
+const NO_PAYLOAD: &str = "the payload is empty (the message has attributes at most), and the UDF made no row of \
+     it: mode `compatible` leaves such messages out, as the Dataflow template does";
+
+/// The same of a single message transform.
+const NO_DATA: &str = "the returned message has no data, which is no row: return null to leave a message out";
 
 /// An engine with the UDF loaded. The fields are in the order in which they must go: values before
 /// their context, the context before its runtime.
@@ -195,7 +198,7 @@ impl Engine {
         match smt::read(value) {
             Ok(None) => Verdict::Filtered,
             Ok(Some(Message { data, attributes })) => {
-                self.take_text(ctx, &data, attributes, self.nothing_to_load())
+                self.take_text(ctx, &data, attributes, self.nothing(NO_DATA))
             }
             Err(Refused::Form(class, message)) => Verdict::failed(class, message),
             Err(Refused::Thrown(error)) => self.take_error(ctx, &error, input),
@@ -203,22 +206,22 @@ impl Engine {
     }
 
     fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>, input: Input<'_>) -> Verdict {
+        // Of a payload the function leaves out what it wants to; of an empty one it has not seen anything.
+        let nothing = if input.text.is_empty() { self.nothing(NO_PAYLOAD) } else { Verdict::Filtered };
         if value.is_null() || value.is_undefined() {
-            return Verdict::Filtered;
+            return nothing;
         }
         let Some(string) = value.as_string() else {
             let message = format!("the UDF returned {}: it must return a string", thrown::kind(value));
             return Verdict::failed(ErrorClass::UdfResultType, message);
         };
-        // "" for something is the script's way to leave it out; "" for "" is a script that did nothing.
-        let empty = if input.text.is_empty() { self.nothing_to_load() } else { Verdict::Filtered };
-        self.take_text(ctx, string, None, empty)
+        self.take_text(ctx, string, None, nothing)
     }
 
-    /// The verdict on a message of which an empty text is left: the template loses it.
-    fn nothing_to_load(&self) -> Verdict {
+    /// The verdict on a message that the template loses.
+    fn nothing(&self, reason: &str) -> Verdict {
         match self.mode {
-            Mode::Strict => Verdict::failed(ErrorClass::InvalidJson, NOTHING),
+            Mode::Strict => Verdict::failed(ErrorClass::InvalidJson, reason),
             Mode::Compatible => Verdict::Filtered,
         }
     }

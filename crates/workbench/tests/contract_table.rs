@@ -39,8 +39,9 @@ const TABLE: &[Row] = &[
     ("UDF", "null, undefined and \"\" leave the message out: here counted", Both, filtered),
     ("UDF", "an empty payload without a UDF is lost", Compatible, attributes_only_left_out),
     ("UDF", "an empty payload without a UDF is a dead letter", Strict, attributes_only_dead),
-    ("UDF", "an empty payload that the UDF gives back is lost", Compatible, attributes_only_given_back_left_out),
-    ("UDF", "an empty payload that the UDF gives back is a dead letter", Strict, attributes_only_given_back_dead),
+    ("UDF", "an empty payload of which the UDF makes no row is lost", Compatible, attributes_only_with_udf_left_out),
+    ("UDF", "an empty payload of which the UDF makes no row is a dead letter", Strict, attributes_only_with_udf_dead),
+    ("UDF", "an empty payload of which the UDF makes a row is a row", Both, attributes_only_with_udf_row),
     ("UDF", "a result of another type is a dead letter that names it", Both, result_type),
     ("UDF", "whatever is thrown, a StackOverflowError too, is a dead letter with a stack", Both, thrown),
     ("UDF", "an infinite loop: there it hangs, here it is a dead letter", Both, infinite_loop),
@@ -197,17 +198,23 @@ fn attributes_only_dead(mode: Mode) {
     is_dead(&quiet(&without_udf(mode), &[sent("")]), "invalid_json");
 }
 
-fn attributes_only_given_back_left_out(mode: Mode) {
-    let udf = opened(mode, "function f(s) { return s }");
-    is_filtered(&quiet(&udf, &[sent("")]));
-    assert_eq!(stats(&udf).empty_payloads_filtered, 1);
+fn attributes_only_with_udf_left_out(mode: Mode) {
+    for body in ["return s", "return null", ""] {
+        let udf = opened(mode, &format!("function f(s) {{ {body} }}"));
+        is_filtered(&quiet(&udf, &[sent("")]));
+        assert_eq!(stats(&udf).empty_payloads_filtered, 1);
+    }
 }
 
-fn attributes_only_given_back_dead(mode: Mode) {
-    let message = is_dead(&one(mode, "return s", sent("")), "invalid_json");
-    assert!(message.contains("returning null"), "{message}");
-    // Null is the script's own word in either mode.
-    is_filtered(&one(mode, "return s || null", sent("")));
+fn attributes_only_with_udf_dead(mode: Mode) {
+    for body in ["return s", "return null", ""] {
+        let message = is_dead(&one(mode, body, sent("")), "invalid_json");
+        assert!(message.contains("mode `compatible` leaves such messages out"), "{message}");
+    }
+}
+
+fn attributes_only_with_udf_row(mode: Mode) {
+    is_row(&one(mode, "return s === '' ? '{\"a\": 7}' : null", sent("")));
 }
 
 fn result_type(mode: Mode) {

@@ -31,7 +31,7 @@ fn tables(reader: &Reader) -> Vec<String> {
     let mut tables: Vec<_> = reader
         .pipelines
         .iter()
-        .map(|pipeline| format!("{}.{}", pipeline.plan.dataset, pipeline.plan.dead_letters.name))
+        .map(|pipeline| format!("{}.{}", pipeline.plan.dead_letter_dataset, pipeline.plan.dead_letters.name))
         .collect();
     tables.sort();
     tables.dedup();

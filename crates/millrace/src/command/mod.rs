@@ -11,5 +11,6 @@ pub mod query;
 pub mod run;
 pub mod send;
 pub mod status;
+pub mod template;
 pub mod udf;
 pub mod views;

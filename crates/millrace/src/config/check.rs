@@ -66,14 +66,7 @@ fn check_topics(config: &Config) -> Result<()> {
         bail!("in [[topic]]: {} is there twice", twice.name);
     }
     // A pipeline whose topic nothing fills would wait for ever, silently.
-    let filled: BTreeSet<&str> = config
-        .sink
-        .iter()
-        .map(|sink| sink.topic.as_str())
-        .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
-        .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
-        .chain(config.topic.iter().map(|topic| topic.name.as_str()))
-        .collect();
+    let filled = filled_topics(config);
     for pipeline in &config.pipeline {
         if !filled.contains(pipeline.topic.as_str()) {
             bail!(
@@ -84,4 +77,14 @@ fn check_topics(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The topics that something fills, or that somebody has said that they fill.
+pub fn filled_topics(config: &Config) -> BTreeSet<&str> {
+    let sinks = config.sink.iter().map(|sink| sink.topic.as_str());
+    sinks
+        .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
+        .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
+        .chain(config.topic.iter().map(|topic| topic.name.as_str()))
+        .collect()
 }

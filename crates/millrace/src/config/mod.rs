@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use millrace_model::names;
 use serde::Deserialize;
 
-pub use check::check;
-pub use load::load;
+pub use check::{check, filled_topics};
+pub use load::{from_text, load, rebased};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub project: String,
     /// Where everything is kept; relative to the configuration file.
     pub data_dir: PathBuf,
+    /// Where `template` looks for `gs://` paths: `gs://bucket/a.js` is `DIR/bucket/a.js`.
+    pub gs_root: Option<PathBuf>,
     /// Addresses and who may call.
     pub server: Server,
     /// Limits on what comes in.
@@ -46,6 +48,7 @@ impl Default for Config {
         Self {
             project: names::PROJECT.to_owned(),
             data_dir: PathBuf::from("millrace-data"),
+            gs_root: None,
             server: Server::default(),
             ingest: Ingest::default(),
             log: Log::default(),
@@ -200,6 +203,10 @@ pub struct Pipeline {
     pub table: String,
     /// The table's BigQuery schema (`bq show --schema`); absent means that of `gemini_raw_logs`.
     pub schema: Option<PathBuf>,
+    /// The same as text, in place of a file.
+    pub schema_text: Option<String>,
+    /// The table of its dead letters, `dataset.table`; absent means that of its rows and `_error_records`.
+    pub dead_letter_table: Option<String>,
     /// The column whose day partitions the table.
     #[serde(default)]
     pub partition: Option<String>,
