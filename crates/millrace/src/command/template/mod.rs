@@ -12,7 +12,7 @@ use millrace_template::{Job, Origin, Report, ScriptText, Scripts};
 use crate::cli::{Common, Format, ReportFormat, Template};
 use crate::command::run;
 use crate::config::{self, Config};
-use crate::{output, plan};
+use crate::{output, udf};
 
 /// Something must be changed before the job can run here.
 const EXIT_MUST_CHANGE: u8 = 3;
@@ -49,7 +49,7 @@ fn check(job: &Path, udf: &[PathBuf], function: Option<&str>, format: ReportForm
     }
     let mut texts = Vec::new();
     for path in udf {
-        let scripts = crate::udf::scripts(Some(path))?;
+        let scripts = udf::scripts(Some(path))?;
         texts.extend(
             scripts.into_iter().map(|script| ScriptText { name: script.name, source: script.source }),
         );
