@@ -355,13 +355,6 @@ pub enum ReportFormat {
     Json,
 }
 
-/// What is done where the template loses messages silently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LossMode {
-    Strict,
-    Compatible,
-}
-
 /// A launch of the template. `--parameters` wins over `--parameters-file`, that over variables
 /// MILLRACE_TEMPLATE_<parameter>.
 #[derive(Debug, Args)]
@@ -394,5 +387,5 @@ pub struct Launch {
     #[arg(long)]
     pub topic: Option<String>,
     #[arg(long, value_enum, default_value = "strict")]
-    pub mode: LossMode,
+    pub mode: UdfMode,
 }

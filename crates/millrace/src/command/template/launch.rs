@@ -9,8 +9,8 @@ use millrace_lake::Lake;
 use millrace_table::TableSchema;
 use millrace_template::{Given, Input, Launch, Mode, PipelineText, Schema, TableName, locate};
 
-use crate::cli::{self, Common, LossMode};
-use crate::config::{self, Config, Pipeline};
+use crate::cli::{self, Common};
+use crate::config::{self, Config, Pipeline, UdfMode};
 use crate::data_dir::DataDir;
 use crate::threads::{self, Work};
 use crate::{plan, settings};
@@ -32,8 +32,8 @@ pub struct Planned {
 pub fn plan(common: &Common, base: &Config, arguments: &cli::Launch) -> Result<Planned> {
     let given = given(arguments)?;
     let mode = match arguments.mode {
-        LossMode::Strict => Mode::Strict,
-        LossMode::Compatible => Mode::Compatible,
+        UdfMode::Strict => Mode::Strict,
+        UdfMode::Compatible => Mode::Compatible,
     };
     let mut launch = Launch::check(&given, mode)?;
     let topic = topic(base, &launch, arguments.topic.as_deref())?;
