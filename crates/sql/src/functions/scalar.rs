@@ -75,7 +75,7 @@ pub(crate) struct Function {
 impl Function {
     pub(crate) fn new(name: String, definition: &'static Definition, safe: bool) -> Self {
         let volatility = match definition.name {
-            "rand" => Volatility::Volatile,
+            "rand" | "generate_uuid" => Volatility::Volatile,
             _ => Volatility::Immutable,
         };
         Self { name, definition, safe, signature: Signature::user_defined(volatility) }
@@ -102,6 +102,9 @@ fn label(name: &str) -> String {
         Some(("", "multiply")) => "operator *".to_owned(),
         Some(("", "divide")) => "operator /".to_owned(),
         Some(("", "bit_not")) => "operator ~".to_owned(),
+        Some(("", "shift_left")) => "operator <<".to_owned(),
+        Some(("", "shift_right")) => "operator >>".to_owned(),
+        Some(("", "in_array")) => "operator IN UNNEST".to_owned(),
         Some(("", "plus_interval")) => "operator + of an INTERVAL".to_owned(),
         Some(("", "minus_interval")) => "operator - of an INTERVAL".to_owned(),
         Some(("", other)) => other.to_uppercase(),

@@ -44,7 +44,7 @@ fn check_node(plan: LogicalPlan, types_changed: &Cell<bool>) -> Result<Transform
     }
 }
 
-fn input_schema(plan: &LogicalPlan) -> DFSchemaRef {
+pub(super) fn input_schema(plan: &LogicalPlan) -> DFSchemaRef {
     match plan.inputs().as_slice() {
         [input] => Arc::clone(input.schema()),
         inputs => {
@@ -79,6 +79,7 @@ fn check_expr(expr: Expr, schema: &DFSchema, types_changed: &Cell<bool>) -> Resu
     match expr {
         Expr::AggregateFunction(call) => {
             check_json_argument(call.func.name(), &call.params.args, schema)?;
+            check_bits(call.func.name(), &call.params.args, schema)?;
             Ok(Transformed::no(Expr::AggregateFunction(call)))
         }
         Expr::WindowFunction(call) => {
@@ -141,6 +142,15 @@ fn check_json_argument(name: &str, args: &[Expr], schema: &DFSchema) -> Result<(
             .into());
     }
     Ok(())
+}
+
+/// DataFusion would make integers of what has no bits.
+fn check_bits(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    let kinds = kinds(args.iter(), schema)?;
+    match name.starts_with("bit_") && !kinds.iter().all(|kind| matches!(kind, Kind::Int | Kind::Null)) {
+        true => Err(no_signature(&name.to_uppercase(), &kinds, None).hint("it takes INT64").into()),
+        false => Ok(()),
+    }
 }
 
 fn check_in_subquery(query: &InSubquery, schema: &DFSchema) -> Result<()> {
