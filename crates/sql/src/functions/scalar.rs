@@ -247,7 +247,11 @@ impl ScalarUDFImpl for Function {
         };
         let array = (self.definition.eval)(&call)?;
         match constant && call.rows == 1 {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
+            // As it is: what the library makes of a list has lost which elements are JSON.
+            true => Ok(ColumnarValue::Scalar(match array.as_list_opt::<i32>() {
+                Some(list) => ScalarValue::List(Arc::new(list.slice(0, 1))),
+                None => ScalarValue::try_from_array(&array, 0)?,
+            })),
             false => Ok(ColumnarValue::Array(array)),
         }
     }

@@ -79,7 +79,6 @@ fn check_expr(expr: Expr, schema: &DFSchema, types_changed: &Cell<bool>) -> Resu
     match expr {
         Expr::AggregateFunction(call) => {
             check_json_argument(call.func.name(), &call.params.args, schema)?;
-            check_bits(call.func.name(), &call.params.args, schema)?;
             Ok(Transformed::no(Expr::AggregateFunction(call)))
         }
         Expr::WindowFunction(call) => {
@@ -142,15 +141,6 @@ fn check_json_argument(name: &str, args: &[Expr], schema: &DFSchema) -> Result<(
             .into());
     }
     Ok(())
-}
-
-/// DataFusion would make integers of what has no bits.
-fn check_bits(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
-    let kinds = kinds(args.iter(), schema)?;
-    match name.starts_with("bit_") && !kinds.iter().all(|kind| matches!(kind, Kind::Int | Kind::Null)) {
-        true => Err(no_signature(&name.to_uppercase(), &kinds, None).hint("it takes INT64").into()),
-        false => Ok(()),
-    }
 }
 
 fn check_in_subquery(query: &InSubquery, schema: &DFSchema) -> Result<()> {

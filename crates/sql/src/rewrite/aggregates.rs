@@ -85,11 +85,13 @@ pub(super) fn limited(
         list.clauses.push(FunctionArgumentClause::IgnoreOrRespectNulls(NullTreatment::IgnoreNulls));
     }
     let flat = name == "array_concat_agg";
-    if flat {
-        only_values(&mut function)?;
-    }
+    let filter = if flat { Some(only_values(&function)?) } else { None };
     function.name = ObjectName(vec![ObjectNamePart::Identifier(plain("array_agg"))]);
-    let first = call("#first", vec![rewrite_call(function, now_micros)?, limit]);
+    let mut all = rewrite_call(function, now_micros)?;
+    if let (Expr::Function(all), Some(filter)) = (&mut all, filter) {
+        all.filter = Some(filter);
+    }
+    let first = call("#first", vec![all, limit]);
     Ok(match between {
         Some(between) => call("#join", vec![first, between]),
         None if flat => call("#flattened", vec![first]),
@@ -110,20 +112,20 @@ pub(super) fn with_delimiter(function: &Function) -> Expr {
 /// ARRAY_CONCAT_AGG: an array of arrays, flattened.
 pub(super) fn concatenated(function: &Function) -> Result<Expr, SqlError> {
     let mut function = function.clone();
-    only_values(&mut function)?;
+    function.filter = Some(only_values(&function)?);
     function.name = ObjectName(vec![ObjectNamePart::Identifier(plain("array_agg"))]);
     Ok(call("#flattened", vec![Expr::Function(function)]))
 }
 
-/// Leaves out NULLs.
-fn only_values(function: &mut Function) -> Result<(), SqlError> {
-    let given = arguments(function);
-    let [value] = given.as_slice() else { return Err(wrong_count("array_concat_agg", given.len())) };
+/// The condition that leaves out NULLs.
+fn only_values(function: &Function) -> Result<Box<Expr>, SqlError> {
     if function.over.is_some() {
         return Err(SqlError::unsupported("ARRAY_CONCAT_AGG ... OVER is not supported"));
     }
-    function.filter = Some(Box::new(Expr::IsNotNull(Box::new(value.clone()))));
-    Ok(())
+    match arguments(function).as_slice() {
+        [value] => Ok(Box::new(Expr::IsNotNull(Box::new(value.clone())))),
+        given => Err(wrong_count("array_concat_agg", given.len())),
+    }
 }
 
 /// COUNTIF: a count of what is true, of which there is only one to be distinct.

@@ -126,3 +126,28 @@ fn field_name(value: &Expr) -> Option<Ident> {
         _ => None,
     }
 }
+
+/// The elements of an array: structs have the field names of the first one.
+pub(super) fn alike(elements: Vec<Expr>) -> Vec<Expr> {
+    let names: Vec<_> = match elements.first() {
+        Some(Expr::Struct { values, .. }) => values.iter().map(field_name).collect(),
+        _ => return elements,
+    };
+    let renamed = |element| match element {
+        Expr::Struct { values, fields } if values.len() == names.len() => {
+            let values = values.into_iter().zip(&names).map(|(value, name)| {
+                let value = match value {
+                    Expr::Named { expr, .. } => *expr,
+                    value => value,
+                };
+                match name {
+                    Some(name) => Expr::Named { expr: Box::new(value), name: name.clone() },
+                    None => value,
+                }
+            });
+            Expr::Struct { values: values.collect(), fields }
+        }
+        other => other,
+    };
+    elements.into_iter().map(renamed).collect()
+}

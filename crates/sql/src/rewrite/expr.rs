@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function,
+    AccessExpr, Array, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function,
     FunctionArguments, Ident, Query, Subscript, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut,
     VisitorMut, WindowSpec, WindowType,
 };
 
 use super::calls::{call, part_of_field, rewrite_call};
-use super::cast::{cast, named, typed_struct};
+use super::cast::{alike, cast, named, typed_struct};
 use super::literal::{literal, string, string_value};
 use super::{Rewriter, plain};
 use crate::error::SqlError;
@@ -86,15 +86,18 @@ impl VisitorMut for Walk<'_, '_> {
         if self.subquery_depth > 0 {
             return ControlFlow::Continue(());
         }
-        if let Expr::Identifier(name) = expr {
-            match self.rewriter.bare_field(&name.value) {
-                Ok(None) => {}
-                Ok(Some(field)) => {
-                    *expr = field;
-                    return ControlFlow::Continue(());
-                }
-                Err(error) => return ControlFlow::Break(Box::new(error)),
+        let named = match expr {
+            Expr::Identifier(name) => self.rewriter.bare_name(&name.value),
+            Expr::CompoundIdentifier(path) => Ok(self.rewriter.field_path(path)),
+            _ => Ok(None),
+        };
+        match named {
+            Ok(None) => {}
+            Ok(Some(named)) => {
+                *expr = named;
+                return ControlFlow::Continue(());
             }
+            Err(error) => return ControlFlow::Break(Box::new(error)),
         }
         let now = self.rewriter.tables.now_micros();
         match rewrite_node(std::mem::replace(expr, Expr::Value(Value::Null.into())), now) {
@@ -226,9 +229,9 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
         | Expr::UnaryOp { op: UnaryOperator::Not, .. }
         | Expr::Nested(_)
         | Expr::Case { .. }
-        | Expr::Array(_)
         | Expr::Wildcard(_)
         | Expr::AtTimeZone { .. } => expr,
+        Expr::Array(array) => Expr::Array(Array { elem: alike(array.elem), ..array }),
         Expr::Named { expr, name } => Expr::Named { expr, name: plain(&name.value.to_lowercase()) },
         Expr::Struct { values, fields } if fields.is_empty() => {
             Expr::Struct { values: named(values), fields }

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr};
 
 use super::Rewriter;
 use super::calls::{arguments, call};
@@ -60,25 +60,37 @@ impl Rewriter<'_> {
         })
     }
 
-    /// What a bare name stands for, when it is an unnested struct's field.
+    /// What a bare name stands for, when it is no plain column's: an unnested struct's field, or an unnested
+    /// array's element that has a column's name, before which it goes.
     ///
     /// # Errors
-    /// When another table has a column of that name.
-    pub(super) fn bare_field(&self, name: &str) -> Result<Option<Expr>, SqlError> {
+    /// When a field and another table's column have that name.
+    pub(super) fn bare_name(&self, name: &str) -> Result<Option<Expr>, SqlError> {
         let named = |column: &&StarColumn| column.name.eq_ignore_ascii_case(name);
         let mut scopes = std::iter::once(&self.visible).chain(self.scopes.iter().rev());
         let Some(scope) = scopes.find(|scope| scope.iter().any(|column| named(&column))) else {
             return Ok(None);
         };
-        let mut found = scope.iter().filter(named);
-        match (found.next(), found.next()) {
-            (Some(one), Some(other)) if one.is_field || other.is_field => {
-                Err(SqlError::invalid(format!("column name {name} is ambiguous"))
-                    .hint("say which table it is of: alias.column"))
-            }
-            (Some(one), _) if one.is_field => Ok(Some(one.expr.clone())),
-            _ => Ok(None),
+        let found: Vec<_> = scope.iter().filter(named).collect();
+        match found.as_slice() {
+            [one] => Ok(one.is_field.then(|| one.expr.clone())),
+            several => match several.iter().find(|column| column.table.eq_ignore_ascii_case(name)) {
+                Some(element) => Ok(Some(element.expr.clone())),
+                None if several.iter().any(|column| column.is_field) => {
+                    Err(SqlError::invalid(format!("column name {name} is ambiguous"))
+                        .hint("say which table it is of: alias.column"))
+                }
+                None => Ok(None),
+            },
         }
+    }
+
+    /// What a path stands for, when it begins with an unnested struct's field.
+    pub(super) fn field_path(&self, path: &[Ident]) -> Option<Expr> {
+        let [table, name, rest @ ..] = path else { return None };
+        let column = self.column(Some(&table.value.to_lowercase()), &name.value)?;
+        let within = |value, name: &Ident| call("#field", vec![value, string(name.value.clone())]);
+        column.is_field.then(|| rest.iter().fold(column.expr.clone(), within))
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn rewrite(query: &mut Query, tables: &dyn Tables) -> Result<Columns,
         rows: Rows::Columns,
     };
     let columns = rewriter.query(query)?;
-    match columns.iter().find(|column| column.copy > 0) {
+    match columns.iter().find(|column| column.copy > 1) {
         Some(OutputColumn { name, .. }) => {
             Err(SqlError::invalid(format!("duplicate column name {name} in the result"))
                 .hint("give one of them another name with AS, or leave it out with * EXCEPT"))

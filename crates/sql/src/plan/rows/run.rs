@@ -116,6 +116,8 @@ fn compile(plan: &LogicalPlan, outer: &[(FieldRef, Column)], steps: &mut Vec<Ste
     let (compiler, action) = match plan {
         LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => return Ok(()),
         LogicalPlan::SubqueryAlias(alias) => return compile(&alias.input, outer, steps),
+        // Around an UNNEST of an outer column.
+        LogicalPlan::Subquery(inner) => return compile(&inner.subquery, outer, steps),
         LogicalPlan::Projection(node) => {
             let mut compiler = below(&node.input, steps)?;
             let exprs = node.expr.iter().map(|expr| compiler.physical(expr)).collect::<Result<_>>()?;
