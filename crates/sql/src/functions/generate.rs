@@ -13,6 +13,7 @@ use datafusion::common::{Result, internal_err};
 
 use super::civil::{self, MICROS_PER_DAY, part, unit_micros};
 use super::scalar::{Call, Cell, Definition, Form, Gives, form};
+use crate::error::{Code, SqlError};
 use crate::types::Kind;
 
 const INT: &[Kind] = &[Kind::Int];
@@ -24,6 +25,8 @@ const TEXT: &[Kind] = &[Kind::String];
 
 /// Longest array that is made: what BigQuery makes.
 const ELEMENTS_MAX: usize = (1 << 20) - 1;
+/// Most elements of all arrays that one batch of rows makes, which is before any limit on memory counts them.
+const BATCH_ELEMENTS_MAX: usize = 1 << 24;
 const NUMERIC_ONE: i128 = 1_000_000_000;
 
 const fn array(takes: &'static [&'static [Kind]], optional: usize, of: Kind) -> Form {
@@ -66,7 +69,14 @@ fn lists<T: ArrowPrimitiveType>(
     for index in 0..call.rows {
         let made = call.settle(row(index))?;
         valid.push(made.is_some());
-        lengths.push(made.as_ref().map_or(0, Vec::len));
+        let length = made.as_ref().map_or(0, Vec::len);
+        if values.len() + length > BATCH_ELEMENTS_MAX {
+            let message = format!("{} makes more than {BATCH_ELEMENTS_MAX} elements at once", call.label);
+            return Err(SqlError::new(Code::ResourcesExceeded, message)
+                .hint("make shorter arrays, or fewer at a time")
+                .into());
+        }
+        lengths.push(length);
         values.extend(made.into_iter().flatten());
     }
     let values = PrimitiveArray::<T>::from_iter_values(values).with_data_type(item.data_type().clone());

@@ -28,6 +28,8 @@ pub(super) const DEFINITIONS: &[Definition] = &[Definition {
 
 /// Widest field and longest precision: beyond it a query would eat memory row by row.
 const WIDTH_MAX: usize = 1 << 16;
+/// Longest text that is made.
+const MADE_BYTES_MAX: usize = 1 << 20;
 
 /// A number in a specifier, or where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +162,9 @@ fn filled(pieces: &[Piece], columns: &[(FieldRef, ArrayRef)], row: usize) -> Cel
         match value(specifier, flags, width, precision, field, column, row)? {
             Some(text) => out.push_str(&text),
             None => whole = false,
+        }
+        if out.len() > MADE_BYTES_MAX {
+            return Err(format!("the result would have more than {MADE_BYTES_MAX} bytes"));
         }
     }
     match arguments.next() {

@@ -19,7 +19,11 @@ use datafusion::logical_expr::{Distinct, Expr, FetchType, LogicalPlan, SkipType,
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use crate::error::SqlError;
+use crate::error::{Code, SqlError};
+
+/// Most bytes of outer columns that are repeated beside the elements of their rows' arrays, which is before any
+/// limit on memory counts them.
+const OUTER_BYTES_MAX: usize = 256 << 20;
 
 /// Rows on their way through a program.
 #[derive(Debug)]
@@ -284,6 +288,17 @@ impl Step {
 
     /// The rows with the outer columns that this step's expressions name; the others are empty.
     fn batch(&self, rows: &Rows, outer: &[ArrayRef]) -> Result<RecordBatch> {
+        let named = self.outer.iter().filter_map(|index| outer.get(*index));
+        let bytes: usize =
+            named.map(|column| bytes_of(column) / column.len().max(1) * rows.owners.len()).sum();
+        if bytes > OUTER_BYTES_MAX {
+            return Err(SqlError::new(
+                Code::ResourcesExceeded,
+                format!("a subquery over arrays would repeat {bytes} bytes of the rows around it"),
+            )
+            .hint("let it name fewer or shorter columns of those rows, or shorten its arrays")
+            .into());
+        }
         let owners = UInt32Array::from(rows.owners.clone());
         let mut columns = rows.columns.clone();
         for (index, column) in outer.iter().enumerate() {
@@ -349,6 +364,11 @@ impl Step {
         }
         Ok(Rows { columns, owners: groups.members.iter().map(|(owner, _)| *owner).collect() })
     }
+}
+
+/// What a column, which may be a part of a larger one, holds.
+fn bytes_of(column: &ArrayRef) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
 }
 
 fn fitting((field, column): (&FieldRef, &ArrayRef)) -> FieldRef {
