@@ -13,6 +13,7 @@
 mod admission;
 mod catalog;
 mod config;
+mod dialect;
 mod engine;
 mod error;
 pub mod format;

@@ -1,11 +1,12 @@
 //! From text to exactly one read-only query, whatever the text is.
 
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use datafusion::sql::sqlparser::dialect::{BigQueryDialect, Dialect};
+use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::dialect::GoogleSqlDialect;
 use crate::error::{Code, SqlError};
 use crate::suggest::nearest;
 
@@ -54,7 +55,7 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
 /// Texts that are no tokens or over a limit.
 pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    let mut tokens = tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)?;
+    let mut tokens = tokens_of(&GoogleSqlDialect, sql, query_bytes_max, false)?;
     plain_after_safe(&mut tokens);
     Ok(tokens)
 }
@@ -64,7 +65,7 @@ pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithS
 /// # Errors
 /// Syntax errors with their position; none or several statements.
 pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
-    let dialect = BigQueryDialect {};
+    let dialect = GoogleSqlDialect;
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
         .with_options(options)
@@ -247,7 +248,7 @@ fn is_string(token: &Token) -> bool {
 
 /// Adds to the complaint of an unknown name where the query has it, in the query's spelling.
 pub(crate) fn point_out(error: SqlError, sql: &str) -> SqlError {
-    point_out_in(&BigQueryDialect {}, error, sql)
+    point_out_in(&GoogleSqlDialect, error, sql)
 }
 
 /// The same in another dialect.
