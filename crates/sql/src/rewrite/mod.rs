@@ -10,7 +10,7 @@ mod expr;
 mod from;
 mod literal;
 mod select;
-mod shape;
+pub(crate) mod shape;
 mod unnest;
 
 use std::collections::{HashMap, HashSet};
