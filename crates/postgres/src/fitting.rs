@@ -42,6 +42,9 @@ const EMPTY_TABLES: [&str; 25] = [
     "pg_user_mapping",
 ];
 
+/// Columns that the library's tables leave out: lists of options and privileges, which nothing here has.
+const MISSING_COLUMNS: [&str; 2] = ["relacl", "reloptions"];
+
 /// Writes what DataFusion has no words for in words that it has.
 pub(crate) fn fit(statement: &mut Statement) {
     let _ = VisitMut::visit(statement, &mut Fit);
@@ -162,8 +165,25 @@ impl VisitorMut for FitCatalog {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(name) = missing_column(expr)
+            {
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new(name) };
+            }
+        }
+        if let Some(condition) = &mut select.selection {
+            only_visible(condition);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let nothing = match expr {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                missing_column(expr).and_then(|_| nothing_of(expr, "TEXT[]"))
+            }
             Expr::Function(Function { name, args: FunctionArguments::Subquery(_), .. })
                 if name_of(name) == "array" =>
             {
@@ -190,6 +210,41 @@ impl VisitorMut for FitCatalog {
             *expr = nothing;
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn missing_column(expr: &Expr) -> Option<String> {
+    let name = match expr {
+        Expr::Identifier(name) => name,
+        Expr::CompoundIdentifier(path) => path.last()?,
+        _ => return None,
+    };
+    let name = name.value.to_lowercase();
+    MISSING_COLUMNS.contains(&name.as_str()).then_some(name)
+}
+
+/// The library takes every table for visible without its schema; those are that the search path leads to.
+fn only_visible(condition: &mut Expr) {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            only_visible(left);
+            only_visible(right);
+        }
+        Expr::Nested(inner) => only_visible(inner),
+        Expr::Function(call) if name_of(&call.name) == "pg_table_is_visible" => {
+            let Some(Expr::CompoundIdentifier(path)) = only_argument(call) else { return };
+            let Some((last, table)) = path.split_last() else { return };
+            let table: Vec<_> = table.iter().map(Ident::to_string).collect();
+            let visible = parsed(&format!(
+                "{}.relnamespace IN (SELECT v.oid FROM pg_catalog.pg_namespace AS v \
+                 WHERE v.nspname IN (current_schema(), 'pg_catalog'))",
+                table.join(".")
+            ));
+            if let Some(visible) = visible.filter(|_| last.value.eq_ignore_ascii_case("oid")) {
+                *condition = visible;
+            }
+        }
+        _ => {}
     }
 }
 
@@ -540,6 +595,15 @@ mod tests {
         assert_eq!(
             fitted("SELECT CASE WHEN a.d THEN (SELECT f(x.b, $2) FROM pg_x AS x WHERE x.r = a.r) ELSE NULL END FROM pg_attribute AS a"),
             "SELECT CASE WHEN a.d THEN CAST(CASE WHEN $2 IS NULL THEN NULL END AS TEXT) ELSE NULL END FROM pg_attribute AS a"
+        );
+    }
+
+    #[test]
+    fn tables_are_visible_where_the_search_path_leads() {
+        assert_eq!(
+            rewritten("SELECT c.reloptions, c.a FROM pg_class AS c WHERE c.b = 1 AND pg_table_is_visible(c.oid)", fit_catalog),
+            "SELECT CAST(NULL AS TEXT[]) AS reloptions, c.a FROM pg_class AS c WHERE c.b = 1 AND c.relnamespace IN \
+             (SELECT v.oid FROM pg_catalog.pg_namespace AS v WHERE v.nspname IN (current_schema(), 'pg_catalog'))"
         );
     }
 
