@@ -44,7 +44,7 @@ impl<D: Dialect> Dialect for Bounded<D> {
         self.dialect.dialect()
     }
 
-    fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         match self.beginnings_left.get().checked_sub(1) {
             Some(left) => self.beginnings_left.set(left),
             // The one error that makes the parser give up instead of trying another reading.
@@ -83,11 +83,11 @@ impl<D: Dialect> Dialect for Bounded<D> {
         self.dialect.is_reserved_for_identifier(keyword)
     }
 
-    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser) -> bool {
+    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser<'_>) -> bool {
         self.dialect.is_column_alias(keyword, parser)
     }
 
-    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
         self.dialect.get_next_precedence(parser)
     }
 
@@ -95,7 +95,7 @@ impl<D: Dialect> Dialect for Bounded<D> {
         self.dialect.prec_value(precedence)
     }
 
-    fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
+    fn parse_statement(&self, parser: &mut Parser<'_>) -> Option<Result<Statement, ParserError>> {
         self.dialect.parse_statement(parser)
     }
 
