@@ -42,8 +42,16 @@ const EMPTY_TABLES: [&str; 25] = [
     "pg_user_mapping",
 ];
 
-/// Columns that the library's tables leave out: lists of options and privileges, which nothing here has.
-const MISSING_COLUMNS: [&str; 2] = ["relacl", "reloptions"];
+/// Columns that the library's tables leave out, or have as texts and not as lists, with their types. Here
+/// nothing has such a value.
+const MISSING_COLUMNS: [(&str, &str); 6] = [
+    ("colliculocale", "TEXT"),
+    ("nspacl", "TEXT[]"),
+    ("proacl", "TEXT[]"),
+    ("relacl", "TEXT[]"),
+    ("reloptions", "TEXT[]"),
+    ("tableoid", "INT"),
+];
 
 /// Writes what DataFusion has no words for in words that it has.
 pub(crate) fn fit(statement: &mut Statement) {
@@ -168,13 +176,13 @@ impl VisitorMut for FitCatalog {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
-                && let Some(name) = missing_column(expr)
+                && let Some((name, _)) = missing_column(expr)
             {
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new(name) };
             }
         }
         if let Some(condition) = &mut select.selection {
-            only_visible(condition);
+            fit_condition(condition);
         }
         ControlFlow::Continue(())
     }
@@ -182,7 +190,7 @@ impl VisitorMut for FitCatalog {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let nothing = match expr {
             Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
-                missing_column(expr).and_then(|_| nothing_of(expr, "TEXT[]"))
+                missing_column(expr).and_then(|(_, sql_type)| nothing_of(expr, sql_type))
             }
             Expr::Function(Function { name, args: FunctionArguments::Subquery(_), .. })
                 if name_of(name) == "array" =>
@@ -213,39 +221,46 @@ impl VisitorMut for FitCatalog {
     }
 }
 
-fn missing_column(expr: &Expr) -> Option<String> {
+fn missing_column(expr: &Expr) -> Option<(&'static str, &'static str)> {
     let name = match expr {
         Expr::Identifier(name) => name,
         Expr::CompoundIdentifier(path) => path.last()?,
         _ => return None,
     };
-    let name = name.value.to_lowercase();
-    MISSING_COLUMNS.contains(&name.as_str()).then_some(name)
+    MISSING_COLUMNS.into_iter().find(|(missing, _)| name.value.eq_ignore_ascii_case(missing))
+}
+
+/// A condition of a question about the catalogue, with what it asks anew for each row as NULL.
+fn fit_condition(condition: &mut Expr) {
+    let fitted = match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            fit_condition(left);
+            fit_condition(right);
+            return;
+        }
+        Expr::Nested(inner) => return fit_condition(inner),
+        Expr::Subquery(query) if is_correlated(query) => nothing_of(condition, "BOOLEAN"),
+        Expr::Function(call) => visible(call),
+        _ => None,
+    };
+    if let Some(fitted) = fitted {
+        *condition = fitted;
+    }
 }
 
 /// The library takes every table for visible without its schema; those are that the search path leads to.
-fn only_visible(condition: &mut Expr) {
-    match condition {
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
-            only_visible(left);
-            only_visible(right);
-        }
-        Expr::Nested(inner) => only_visible(inner),
-        Expr::Function(call) if name_of(&call.name) == "pg_table_is_visible" => {
-            let Some(Expr::CompoundIdentifier(path)) = only_argument(call) else { return };
-            let Some((last, table)) = path.split_last() else { return };
-            let table: Vec<_> = table.iter().map(Ident::to_string).collect();
-            let visible = parsed(&format!(
-                "{}.relnamespace IN (SELECT v.oid FROM pg_catalog.pg_namespace AS v \
-                 WHERE v.nspname IN (current_schema(), 'pg_catalog'))",
-                table.join(".")
-            ));
-            if let Some(visible) = visible.filter(|_| last.value.eq_ignore_ascii_case("oid")) {
-                *condition = visible;
-            }
-        }
-        _ => {}
+fn visible(call: &Function) -> Option<Expr> {
+    let Expr::CompoundIdentifier(path) = only_argument(call)? else { return None };
+    let (column, table) = path.split_last()?;
+    if name_of(&call.name) != "pg_table_is_visible" || !column.value.eq_ignore_ascii_case("oid") {
+        return None;
     }
+    let table: Vec<_> = table.iter().map(Ident::to_string).collect();
+    parsed(&format!(
+        "{}.relnamespace IN (SELECT v.oid FROM pg_catalog.pg_namespace AS v \
+         WHERE v.nspname IN (current_schema(), 'pg_catalog'))",
+        table.join(".")
+    ))
 }
 
 /// Makes NULL of what a condition asks anew for each row.
