@@ -21,6 +21,7 @@ use pgwire::types::format::FormatOptions;
 
 use crate::cursor::Cursors;
 use crate::errors::{error, from_sql, state, user};
+use crate::fitting::cast_parameters;
 use crate::prepared::{Held, Prepared};
 use crate::rows::{Fields, fields, rows, texts};
 use crate::server::Shared;
@@ -193,12 +194,17 @@ impl Service {
     }
 
     /// The plan of a query with its parameters filled in.
-    async fn plan(&self, statement: Statement, asked: &Asked<'_>) -> PgWireResult<LogicalPlan> {
+    async fn plan(&self, mut statement: Statement, asked: &Asked<'_>) -> PgWireResult<LogicalPlan> {
         let sql_failed = |failure| user(from_sql(&failure, Some(asked.sql)));
         let kept = asked.prepared.and_then(Prepared::fresh);
         let plan = match kept {
             Some(plan) => plan,
-            None => self.session().plan(statement, asked.sql).await.map_err(sql_failed)?,
+            None => {
+                if let Some(prepared) = asked.prepared {
+                    cast_parameters(&mut statement, &prepared.casts);
+                }
+                self.session().plan(statement, asked.sql).await.map_err(sql_failed)?
+            }
         };
         let Some(parameters) = asked.parameters else {
             return match crate::parameters::parameters_of(&plan).map_err(user)?.is_empty() {

@@ -15,7 +15,7 @@ mod from;
 mod literal;
 mod recursive;
 mod select;
-mod shape;
+pub(crate) mod shape;
 mod unnest;
 
 use std::collections::{HashMap, HashSet};
