@@ -144,7 +144,7 @@ impl Committer {
     }
 
     /// After a failed commit: whether the rows table stands at `after` (it happened) or still where it
-    /// was (it did not). `erased` may have moved meanwhile.
+    /// was (it did not). `erased` and `replayed` may have moved meanwhile.
     fn ask_rows(&mut self, after: &Ledger) -> Result<bool, Trouble> {
         let marks = self.rows.marks()?;
         let broken = |text: String| Trouble::Broken(format!("table {}: {text}", self.identity.rows_table));

@@ -19,14 +19,15 @@ pub struct Finding {
 }
 
 /// The fate of every message that the topic ever accepted. In a balanced audit
-/// `accepted == written + filtered + dead_lettered + pending + expired + erased`.
+/// `accepted == written + filtered + dead_lettered + pending + expired + erased + purged`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Messages that the topic accepted: its end.
     pub accepted: u64,
-    /// Rows found in the table, each message once.
+    /// Rows found in the table, each message once, those included that a replay made.
     pub written: u64,
-    /// Messages that the UDF left out, by the ledger's count: they leave no trace of their own.
+    /// Messages that the UDF left out, in a replay included, by the ledgers' count: they leave no trace of
+    /// their own.
     pub filtered: u64,
     /// Dead letters found, each message once, of messages before the rows' position.
     pub dead_lettered: u64,
@@ -39,6 +40,13 @@ pub struct Totals {
     pub expired: u64,
     /// Rows and dead letters erased after they were written, by their counts.
     pub erased: u64,
+    /// Dead letters removed because somebody asked for it, by their count.
+    pub purged: u64,
+    /// Of the written and filtered ones, those that were dead letters before a replay.
+    pub replayed: u64,
+    /// Of the written ones, those that are still in the dead-letter table as well, because a replay is
+    /// between its two commits or was interrupted there.
+    pub in_replay: u64,
     /// Duplicates that the topic refused; they were never accepted.
     pub duplicate: u64,
     /// `accepted` minus the sum of the others: 0 when the audit balances; below 0 when there is more
@@ -94,7 +102,9 @@ impl fmt::Display for AuditReport {
         line("+ pending", &totals.pending)?;
         line("+ expired", &totals.expired)?;
         line("+ erased", &totals.erased)?;
+        line("+ purged", &totals.purged)?;
         line("unaccounted", &totals.unaccounted)?;
+        line("replayed", &totals.replayed)?;
         line("duplicates", &totals.duplicate)?;
         let mut text = String::new();
         for finding in &self.findings {

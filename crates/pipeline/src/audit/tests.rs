@@ -6,7 +6,10 @@ use millrace_model::TopicId;
 
 use crate::fakes::{FakeSink, FakeSource, FakeTransforms, Fate, Fault, TOPIC};
 use crate::folder::{Folder, Limits};
-use crate::ledger::{DEAD_LETTERED, ERASED, EXPIRED, FILTERED, LedgerKey, NEXT_OFFSET, READ, WRITTEN};
+use crate::ledger::{
+    DEAD_LETTERED, ERASED, EXPIRED, FILTERED, LedgerKey, NEXT_OFFSET, PURGED, READ, REPLAYED,
+    REPLAYED_FILTERED, WRITTEN,
+};
 use crate::tests::run_audit;
 use crate::{AuditInput, AuditReport, SourceFacts, audit};
 
@@ -147,6 +150,27 @@ fn altered_counters() {
     books.expect(&["expired_counter"]);
     books.rows.with(|state| state.marks.remove(&LedgerKey::new("main", "rows", TOPIC).app_id(NEXT_OFFSET)));
     assert!(!books.audit().balanced);
+}
+
+#[test]
+fn altered_counters_of_replays_and_purges() {
+    for (rows, counter, codes) in [
+        (true, REPLAYED, &["rows_missing"][..]),
+        (false, REPLAYED, &["dead_letters_extra", "replay_counter"]),
+        (false, REPLAYED_FILTERED, &["dead_letters_extra"]),
+        (false, PURGED, &["dead_letters_extra"]),
+    ] {
+        let books = Books::new();
+        let (sink, table) = if rows { (&books.rows, "rows") } else { (&books.dead, "rows_dead") };
+        sink.with(|state| state.marks.insert(LedgerKey::new("main", table, TOPIC).app_id(counter), 1));
+        books.expect(codes);
+    }
+    // Both at once: a dead letter is said to have become a row.
+    let books = Books::new();
+    books.alter(REPLAYED, |_| 1);
+    let app_id = LedgerKey::new("main", "rows_dead", TOPIC).app_id(REPLAYED);
+    books.dead.with(|state| state.marks.insert(app_id, 1));
+    books.expect(&["dead_letters_extra", "rows_missing"]);
 }
 
 #[test]
