@@ -338,7 +338,7 @@ impl TransformFactory for FakeTransforms {
     }
 
     fn udf_hash(&self) -> Option<UdfHash> {
-        Some(UdfHash([1; 16]))
+        Some(UdfHash([self.prefix.len().try_into().unwrap_or(u8::MAX).max(1); 16]))
     }
 }
 

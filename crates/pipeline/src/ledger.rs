@@ -1,8 +1,8 @@
 //! The ledger of one pipeline over one topic, and the marks it is kept as in the table itself.
 //!
 //! Each number is a mark of its own, `millrace/PIPELINE/TABLE/TOPIC_ID/COUNTER`. Names that are not
-//! listed in [`COUNTERS`] are left alone, so that a later version may add
-//! `millrace/PIPELINE/TABLE/TOPIC_ID/udf/UDF_HASH/COUNTER` and an older one still opens the table.
+//! listed in [`COUNTERS`] are left alone, so that a later version may add some and an older one still opens
+//! the table; `udf/SLOT/COUNTER` splits them by version of the UDF (module `versions`).
 //!
 //! Some counters belong to others than the pipeline, and no window ever sets them, so that a window under
 //! way cannot undo them. They are set in the commit that adds or removes the rows they count:

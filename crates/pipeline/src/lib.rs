@@ -32,9 +32,10 @@ mod status;
 mod tests;
 mod transform;
 mod trouble;
+mod versions;
 mod window;
 
-pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
+pub use audit::{AuditInput, AuditReport, Finding, Since, SinceTotals, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
 pub use ledger::{
     COUNTERS, DEAD_LETTERED, DUPLICATE, DeadLedger, ERASED, EXPIRED, FILTERED, Ledger, LedgerError,
@@ -44,3 +45,4 @@ pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
 pub use sink::{Amendment, Commit, Mark, Scan, Sink, SinkError};
 pub use status::{PipelineState, PipelineStatus};
+pub use versions::{VERSIONS_MAX, VersionTotals};

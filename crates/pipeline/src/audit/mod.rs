@@ -13,6 +13,7 @@
 mod facts;
 mod report;
 mod scan;
+mod since;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +21,12 @@ use millrace_model::Offset;
 
 pub use facts::SourceFacts;
 pub use report::{AuditReport, Finding, Totals};
+pub use since::{Since, SinceTotals};
 
 use crate::Sink;
 use crate::ledger::{DeadLedger, Ledger, LedgerKey, REPLAYED};
 use crate::plan::Identity;
+use crate::versions::{VersionTotals, Versions};
 use scan::{Scan, Suspects, beyond, scan};
 
 /// What an audit looks at.
@@ -37,6 +40,8 @@ pub struct AuditInput<'a> {
     pub rows: &'a dyn Sink,
     /// The table of its dead letters.
     pub dead_letters: &'a dyn Sink,
+    /// Also what became of the messages accepted since this moment.
+    pub since: Option<Since>,
 }
 
 /// How often an audit begins again because the tables changed while it looked.
@@ -68,6 +73,7 @@ struct Books {
     identity: Identity,
     ledger: Ledger,
     dead: DeadLedger,
+    versions: Vec<VersionTotals>,
 }
 
 impl Books {
@@ -124,7 +130,14 @@ fn audit_once(input: &AuditInput<'_>) -> AuditReport {
         findings.push(ledger_altered(dead_table, &error.to_string()));
         DeadLedger::default()
     });
-    let books = Books { facts, identity, ledger: ledger.unwrap_or_default(), dead };
+    let ledger = ledger.unwrap_or_default();
+    let versions = Versions::from_marks(&identity.rows_key, &rows_marks).map_err(|error| error.to_string());
+    let versions = versions.and_then(|versions| versions.report(&ledger)).unwrap_or_else(|error| {
+        // In a ledger that does not balance itself, that is said already.
+        findings.extend(ledger.check().ok().map(|()| version_counter(rows_table, error)));
+        Vec::new()
+    });
+    let books = Books { facts, identity, ledger, dead, versions };
     check_books(&books, &mut findings);
     let scanned = if known { check_tables(input, &books, &mut findings) } else { Scan::default() };
     let pending_dead = check_beyond(input, &books, &mut findings);
@@ -229,7 +242,7 @@ fn check_topic(facts: &SourceFacts, next_offset: Offset, findings: &mut Vec<Find
 /// Checks every offset before the position.
 fn check_tables(input: &AuditInput<'_>, books: &Books, findings: &mut Vec<Finding>) -> Scan {
     let Books { identity, ledger, .. } = books;
-    let scanned = scan(input.rows, input.dead_letters, identity.topic, ledger.next_offset);
+    let scanned = scan(input.rows, input.dead_letters, identity.topic, Offset::ZERO, ledger.next_offset);
     for (table, start, end, error) in &scanned.unreadable {
         findings.push(unreadable(table, &format!("offsets {start} to {end}"), error));
     }
@@ -360,7 +373,7 @@ fn finish(
     pending_dead_lettered: u64,
     findings: Vec<Finding>,
 ) -> AuditReport {
-    let Books { facts, identity, ledger, dead } = books;
+    let Books { facts, identity, ledger, dead, versions } = books;
     let bounds = facts.bounds;
     let mut totals = Totals {
         accepted: bounds.end.0,
@@ -398,6 +411,8 @@ fn finish(
         balanced: findings.is_empty() && totals.unaccounted == 0,
         findings,
         totals,
+        versions: versions.clone(),
+        since: input.since.map(|since| since::totals(input, books, since)),
     }
 }
 
@@ -419,6 +434,15 @@ fn ledger_altered(table: &str, problem: &str) -> Finding {
         place: format!("table {table}"),
         repair: "restore the table's marks from an earlier version; the pipeline refuses to start until then"
             .to_owned(),
+    }
+}
+
+fn version_counter(table: &str, what: String) -> Finding {
+    Finding {
+        code: "version_counter",
+        what,
+        place: format!("table {table}"),
+        repair: "a counter was altered: restore the table's marks from an earlier version".to_owned(),
     }
 }
 

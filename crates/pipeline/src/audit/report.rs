@@ -4,6 +4,9 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use super::SinceTotals;
+use crate::VersionTotals;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -73,6 +76,11 @@ pub struct AuditReport {
     pub findings: Vec<Finding>,
     /// The sums.
     pub totals: Totals,
+    /// What the fold did, by version of the UDF, the newest first.
+    pub versions: Vec<VersionTotals>,
+    /// What became of the messages accepted since the moment that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<SinceTotals>,
 }
 
 impl AuditReport {
@@ -81,6 +89,35 @@ impl AuditReport {
     pub fn to_json(&self) -> String {
         // A structure of numbers and strings always has a JSON text.
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+impl AuditReport {
+    fn write_versions(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.versions.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            formatter,
+            "\n  {:<34}{:>12}{:>12}{:>15}",
+            "UDF version", "written", "filtered", "dead-lettered"
+        )?;
+        for line in &self.versions {
+            let VersionTotals { udf, written, filtered, dead_lettered, .. } = line;
+            writeln!(formatter, "  {udf:<34}{written:>12}{filtered:>12}{dead_lettered:>15}")?;
+        }
+        Ok(())
+    }
+
+    fn write_since(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(since) = &self.since else { return Ok(()) };
+        let from = if since.complete { "since then" } else { "that the log still holds" };
+        writeln!(formatter, "\n  accepted {from} (from offset {}): {}", since.from_offset, since.accepted)?;
+        writeln!(
+            formatter,
+            "    {} written, {} dead-lettered, {} pending, {} filtered, purged, erased or expired",
+            since.written, since.dead_lettered, since.pending, since.left_out
+        )
     }
 }
 
@@ -106,6 +143,8 @@ impl fmt::Display for AuditReport {
         line("unaccounted", &totals.unaccounted)?;
         line("replayed", &totals.replayed)?;
         line("duplicates", &totals.duplicate)?;
+        self.write_versions(formatter)?;
+        self.write_since(formatter)?;
         let mut text = String::new();
         for finding in &self.findings {
             write!(

@@ -104,6 +104,7 @@ impl World {
     fn balanced(&self) -> crate::AuditReport {
         let report = run_audit(&self.source, &self.rows, &self.dead);
         assert!(report.balanced, "{report}");
+        assert!(report.versions.iter().all(|version| version.udf != "not counted"), "{report}");
         report
     }
 
