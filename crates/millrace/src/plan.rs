@@ -166,25 +166,44 @@ fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
     })
 }
 
-fn transforms(udf: Option<&config::Udf>) -> Result<Arc<dyn TransformFactory>> {
+/// The transforms of a pipeline.
+///
+/// # Errors
+/// What is wrong with the script.
+pub fn transforms(udf: Option<&config::Udf>) -> Result<Arc<dyn TransformFactory>> {
     let Some(udf) = udf else { return Ok(Arc::new(PassThrough)) };
     let Some(function) = udf.function.clone() else {
         bail!("udf.path without udf.function: say which function to call");
     };
+    load_udf(scripts(udf.path.as_deref())?, &function, udf)
+}
+
+/// The transforms of these scripts, within the limits of a configured UDF.
+///
+/// # Errors
+/// What is wrong with a script or the function.
+pub fn load_udf(
+    scripts: Vec<Script>,
+    function: &str,
+    limits: &config::Udf,
+) -> Result<Arc<dyn TransformFactory>> {
     let udf = UdfConfig {
-        time_limit: Duration::from_millis(udf.time_limit_ms),
-        heap_bytes_max: udf.heap_bytes_max,
+        time_limit: Duration::from_millis(limits.time_limit_ms),
+        heap_bytes_max: limits.heap_bytes_max,
         child: Some(ChildCommand {
             program: std::env::current_exe().context("cannot find this program's own file")?,
             args: vec!["udf-child".to_owned()],
         }),
-        ..UdfConfig::new(scripts(udf.path.as_deref())?, function)
+        ..UdfConfig::new(scripts, function)
     };
     Ok(Arc::new(Udf::load(udf)?))
 }
 
 /// The scripts at a path: the file, or all `.js` files of the folder in order of name.
-fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
+///
+/// # Errors
+/// When one cannot be read, or there is none.
+pub fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
     let Some(path) = path else {
         return Ok(vec![Script { name: "transform.js".to_owned(), source: DEFAULT_SCRIPT.to_owned() }]);
     };
