@@ -88,7 +88,7 @@ fn rewrite_file(
         let kept = keep(&rows, |of, offset| of != topic || removed.binary_search(&offset).is_err())?;
         Ok(core.writer.filled(&kept)?)
     });
-    let mut kept = kept.filter(|rows| rows.as_ref().map_or(true, |rows| rows.num_rows() > 0));
+    let mut kept = kept.filter(|rows| !rows.as_ref().is_ok_and(|rows| rows.num_rows() == 0));
     let Some(sample) = kept.next().transpose()? else { return Ok(()) };
     let reserved = core.reserve(file.day)?;
     let rows = std::iter::once(Ok(sample.clone())).chain(kept);

@@ -169,7 +169,16 @@ impl LakeTable {
         let mut tries = 0;
         loop {
             let state = self.core.state();
-            let rewrite = amend::rewrite(&self.core, &state, amendment.topic, &amendment.removed)?;
+            let rewrite = match amend::rewrite(&self.core, &state, amendment.topic, &amendment.removed) {
+                // Vacuum may have overtaken a long read: the newer state names other files.
+                Err(LakeError::Damaged { .. })
+                    if tries < AMEND_TRIES_MAX && self.core.state().version > state.version =>
+                {
+                    tries += 1;
+                    continue;
+                }
+                rewritten => rewritten?,
+            };
             let adds = rewrite.new.into_iter().chain(put_in.iter().cloned()).collect();
             let marks =
                 amendment.commit.marks.iter().map(|mark| (mark.app_id.clone(), mark.version)).collect();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -45,14 +44,14 @@ pub fn describe_metrics() {
 }
 
 impl Auditor {
-    /// Starts the thread that audits; `None` when the interval is 0.
+    /// Starts the thread that audits, unless the interval is 0. It only reads, so nobody waits for its end.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(self: &Arc<Self>, config: &Config, log: &Arc<Log>) -> Result<Option<JoinHandle<()>>> {
+    pub fn start(self: &Arc<Self>, config: &Config, log: &Arc<Log>) -> Result<()> {
         let interval = Duration::from_secs(config.audit.interval_seconds);
         if interval.is_zero() {
-            return Ok(None);
+            return Ok(());
         }
         let (this, config, log) = (Arc::clone(self), config.clone(), Arc::clone(log));
         let work = move || {
@@ -67,7 +66,7 @@ impl Auditor {
             }
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(work);
-        thread.map(Some).context("no thread for the audit")
+        thread.map(|_| ()).context("no thread for the audit")
     }
 
     /// Asks the thread to end after the pipeline that it has in hand.

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -30,8 +29,6 @@ pub struct Node {
     pipelines: Vec<Running>,
     replays: Arc<Replays>,
     auditor: Arc<Auditor>,
-    /// Threads that end with the node: the audit, the replays that are gone on with.
-    threads: Mutex<Vec<JoinHandle<()>>>,
     postgres: OnceLock<String>,
     started: Instant,
 }
@@ -77,8 +74,8 @@ impl Node {
         release_forgotten_holds(&log, &pipelines);
         let replays = Arc::new(Replays::new(config, data, replayed));
         let auditor = Arc::<Auditor>::default();
-        let mut threads = vec![resume_replays(&replays)?];
-        threads.extend(auditor.start(config, &log)?);
+        resume_replays(&replays)?;
+        auditor.start(config, &log)?;
         Ok(Self {
             log,
             lake,
@@ -86,7 +83,6 @@ impl Node {
             pipelines,
             replays,
             auditor,
-            threads: Mutex::new(threads),
             postgres: OnceLock::new(),
             started,
         })
@@ -153,20 +149,16 @@ impl Node {
             let state = pipeline.drain();
             tracing::info!(pipeline = %status.pipeline, ?state, "pipeline ended");
         }
-        for thread in std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner)) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the node panicked");
-            }
-        }
         self.lake.shutdown();
     }
 }
 
-/// Goes on with replays that a process before left unfinished, beside everything else.
-fn resume_replays(replays: &Arc<Replays>) -> Result<JoinHandle<()>> {
+/// Goes on with replays that a process before left unfinished, beside everything else. Nobody waits for the
+/// thread: what it has not done when the process ends, the next one does.
+fn resume_replays(replays: &Arc<Replays>) -> Result<()> {
     let replays = Arc::clone(replays);
     let thread = std::thread::Builder::new().name("replay".to_owned());
-    thread.spawn(move || replays.resume_all()).context("no thread for replays")
+    thread.spawn(move || replays.resume_all()).map(|_| ()).context("no thread for replays")
 }
 
 fn start_pipeline(

@@ -80,7 +80,8 @@ fn totals(millrace: &Millrace) -> [u64; 4] {
 fn dead_letters_are_listed_replayed_once_and_purged() {
     let mut millrace = millrace("[audit]\ninterval_seconds = 1\n");
     millrace.start();
-    let all: Vec<String> = [texts("good", 10), texts("bad", 12), texts("odd", 4), vec!["none".to_owned()]].concat();
+    let all: Vec<String> =
+        [texts("good", 10), texts("bad", 12), texts("odd", 4), vec!["none".to_owned()]].concat();
     post(&millrace, &all, 0);
     assert_eq!(totals(&millrace), [10, 1, 16, 0]);
 

@@ -95,6 +95,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     ingest_runtime.block_on(signals.wait());
     tracing::info!("stopping: no new requests, then the rest of the log is folded");
     close.send_replace(true);
+    node.replays().stop();
     ingest_runtime.block_on(async {
         for listener in listeners {
             let _ = listener.await;

@@ -8,15 +8,16 @@ use arrow::array::RecordBatch;
 use millrace_model::{Failure, Micros, Offset, TopicId, Transform};
 use millrace_table::{DeadLetterBuilder, LetterMessage, TableSpec};
 
-use super::ReplayError;
 use super::letters::Letters;
+use super::{ReplayError, Stop};
 use crate::chunk::{Chunk, Version};
 use crate::transform::transform_chunk;
 use crate::trouble::Trouble;
 use crate::window::{Pending, Window};
 
-/// Messages that the transform is shown between two looks at how much it has made of them.
-const CHUNK_MESSAGES_MAX: usize = 256;
+/// Messages that the transform is shown between two looks at how much it has made of them, and whether to stop:
+/// each may take all the time that the UDF is allowed.
+const CHUNK_MESSAGES_MAX: usize = 64;
 
 /// What shows dead letters to a transform.
 pub(super) struct Bench {
@@ -34,18 +35,22 @@ impl Bench {
     }
 
     /// Transforms dead letters in order until what came of them weighs `built_bytes_max`; answers the outcomes
-    /// and the first letter that was not shown.
+    /// and the first letter that was not shown. When it is asked to stop it fails, and nothing has happened.
     pub fn transform(
         &mut self,
         letters: &Letters,
         passed_over: &BTreeSet<Offset>,
         built_bytes_max: usize,
+        stop: &Stop,
     ) -> Result<(Option<Outcomes>, Option<Offset>), ReplayError> {
         let shown: Vec<&LetterMessage> =
             letters.values().filter(|letter| !passed_over.contains(&letter.offset)).collect();
         let mut window: Option<Window> = None;
         let mut rest = None;
         for piece in shown.chunks(CHUNK_MESSAGES_MAX) {
+            if stop.is_asked() {
+                return Err(ReplayError::Stopped);
+            }
             if window.as_ref().is_some_and(|window| window.fill.built_bytes >= built_bytes_max) {
                 rest = piece.first().map(|letter| letter.offset);
                 break;

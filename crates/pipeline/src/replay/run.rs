@@ -197,7 +197,8 @@ impl AtWork<'_> {
         let dead_letters = self.replayer.dead_letters.as_ref();
         let (mut letters, mut covered) =
             letters::fetch(dead_letters, self.job.topic, &wanted, limits.batch_bytes_max)?;
-        let (outcomes, rest) = self.bench.transform(&letters, &BTreeSet::new(), limits.built_bytes_max)?;
+        let (outcomes, rest) =
+            self.bench.transform(&letters, &BTreeSet::new(), limits.built_bytes_max, self.stop)?;
         if let Some(rest) = rest {
             letters.split_off(&rest);
             covered = wanted.partition_point(|offset| *offset < rest);
@@ -218,7 +219,7 @@ impl AtWork<'_> {
             there.into_iter().filter(|offset| wanted.binary_search(offset).is_ok()).collect();
         // It was a batch once, so it fits.
         let (letters, _) = letters::fetch(self.replayer.dead_letters.as_ref(), topic, &wanted, usize::MAX)?;
-        let (outcomes, _) = self.bench.transform(&letters, &there, usize::MAX)?;
+        let (outcomes, _) = self.bench.transform(&letters, &there, usize::MAX, self.stop)?;
         self.commit(to, &letters, outcomes)
     }
 

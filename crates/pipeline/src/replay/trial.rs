@@ -103,7 +103,7 @@ impl Replayer {
             let sink = self.dead_letters.as_ref();
             let (letters, mut covered) = letters::fetch(sink, topic, wanted, self.limits.batch_bytes_max)?;
             let (outcomes, rest) =
-                bench.transform(&letters, &BTreeSet::new(), self.limits.built_bytes_max)?;
+                bench.transform(&letters, &BTreeSet::new(), self.limits.built_bytes_max, stop)?;
             if let Some(rest) = rest {
                 covered = wanted.partition_point(|offset| *offset < rest);
             }
