@@ -1,11 +1,13 @@
 //! The command line.
 
+mod deadletter;
+
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::deadletter::DeadLetter;
+pub use deadletter::{Chosen, DeadLetter};
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]

@@ -1,6 +1,5 @@
 //! `millrace deadletter`: what could not become a row, with the original bytes; and the ways to be rid of it.
 
-mod arguments;
 mod export;
 mod list;
 mod replay;
@@ -10,12 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use millrace_server::DeadLetterError;
+use millrace_model::Micros;
+use millrace_server::{DeadLetterChoice, DeadLetterError};
 
-pub use arguments::{Choice, DeadLetter};
-
+use crate::cli::{Chosen, DeadLetter};
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::moment;
 use crate::reader::{OpenPipeline, Reader};
 use crate::replays::{ReplayTables, Replays};
 
@@ -25,26 +25,37 @@ use crate::replays::{ReplayTables, Replays};
 /// When the tables cannot be read or written, or there is no such dead letter.
 pub fn deadletter(config: &Config, command: &DeadLetter) -> Result<ExitCode> {
     match command {
-        DeadLetter::List { choice, each: false, limit, format } => {
-            list::classes(&reading(config, &Reader::open(config)?), &choice.of(None)?, *limit, *format)?;
+        DeadLetter::List { chosen, each: false, limit, format } => {
+            list::classes(&reading(config, &Reader::open(config)?), &choice(chosen, None)?, *limit, *format)?;
         }
-        DeadLetter::List { choice, each: true, limit, format } => {
-            list::each(&Reader::open(config)?, &choice.of(None)?, *limit, *format)?;
+        DeadLetter::List { chosen, each: true, limit, format } => {
+            list::each(&Reader::open(config)?, &choice(chosen, None)?, *limit, *format)?;
         }
         DeadLetter::Show { message_id, format } => show::show(config, message_id, *format)?,
-        DeadLetter::Replay { choice, message_id, udf, function, dry_run, format } => {
-            let choice = choice.of(message_id.as_ref())?;
+        DeadLetter::Replay { chosen, message_id, udf, function, dry_run, format } => {
+            let choice = choice(chosen, message_id.as_ref())?;
             let request = replay::request(choice, udf.as_deref(), function.clone(), *dry_run)?;
             return replay::replay(config, &request, *format);
         }
-        DeadLetter::Purge { choice, message_id, all, format } => {
-            replay::purge(config, &choice.of(message_id.as_ref())?, *all, *format)?;
+        DeadLetter::Purge { chosen, message_id, all, format } => {
+            replay::purge(config, &choice(chosen, message_id.as_ref())?, *all, *format)?;
         }
-        DeadLetter::Export { choice, output, payloads } => {
-            export::export(config, &choice.of(None)?, output.as_deref(), *payloads)?;
+        DeadLetter::Export { chosen, output, payloads } => {
+            export::export(config, &choice(chosen, None)?, output.as_deref(), *payloads)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was chosen, as the server takes it.
+fn choice(chosen: &Chosen, message_id: Option<&String>) -> Result<DeadLetterChoice> {
+    let since = chosen.since.as_deref().map(|since| moment::parse(since, Micros::now())).transpose()?;
+    Ok(DeadLetterChoice {
+        pipeline: chosen.pipeline.clone(),
+        class: chosen.class.clone(),
+        since_micros: since.map(|since| since.0),
+        message_id: message_id.cloned(),
+    })
 }
 
 /// The dead letters of tables that are open for reading.

@@ -2,20 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::{Args, Subcommand};
-use millrace_model::Micros;
-use millrace_server::DeadLetterChoice;
 
-use crate::cli::Format;
-use crate::moment;
+use super::Format;
 
 #[derive(Debug, Subcommand)]
 pub enum DeadLetter {
     /// How many dead letters there are of each class of error, or the newest one by one.
     List {
         #[command(flatten)]
-        choice: Choice,
+        chosen: Chosen,
         /// One line for each dead letter.
         #[arg(long)]
         each: bool,
@@ -35,7 +31,7 @@ pub enum DeadLetter {
     /// Show dead letters to the UDF again; what succeeds becomes a row, once, and leaves the dead letters.
     Replay {
         #[command(flatten)]
-        choice: Choice,
+        chosen: Chosen,
         /// Only the dead letter of this message.
         #[arg(long)]
         message_id: Option<String>,
@@ -54,7 +50,7 @@ pub enum DeadLetter {
     /// Remove dead letters for good.
     Purge {
         #[command(flatten)]
-        choice: Choice,
+        chosen: Chosen,
         /// Only the dead letter of this message.
         #[arg(long)]
         message_id: Option<String>,
@@ -67,7 +63,7 @@ pub enum DeadLetter {
     /// Write dead letters to a file, one JSON object a line.
     Export {
         #[command(flatten)]
-        choice: Choice,
+        chosen: Chosen,
         /// The file, whole or not at all (default: standard output).
         #[arg(long, short)]
         output: Option<PathBuf>,
@@ -80,7 +76,7 @@ pub enum DeadLetter {
 
 /// Which dead letters.
 #[derive(Debug, Args)]
-pub struct Choice {
+pub struct Chosen {
     /// Those of this pipeline.
     #[arg(long)]
     pub pipeline: Option<String>,
@@ -90,20 +86,4 @@ pub struct Choice {
     /// Those that failed since then: 30m, 24h, 7d, 2026-11-27 or 2026-11-27T08:00:00Z.
     #[arg(long)]
     pub since: Option<String>,
-}
-
-impl Choice {
-    /// As the server takes it.
-    ///
-    /// # Errors
-    /// When the moment is none.
-    pub fn of(&self, message_id: Option<&String>) -> Result<DeadLetterChoice> {
-        let since = self.since.as_deref().map(|since| moment::parse(since, Micros::now())).transpose()?;
-        Ok(DeadLetterChoice {
-            pipeline: self.pipeline.clone(),
-            class: self.class.clone(),
-            since_micros: since.map(|since| since.0),
-            message_id: message_id.cloned(),
-        })
-    }
 }
