@@ -1,11 +1,15 @@
 //! The command line.
 
+mod deadletter;
+
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{UdfMode, UdfShape};
+
+pub use deadletter::{Chosen, DeadLetter};
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
@@ -59,10 +63,13 @@ pub enum Command {
     Query(Query),
     /// Rebuild the ledger from the log and the tables alone, and fail when it does not balance.
     Audit {
+        /// Also what became of the messages accepted since then: 30m, 24h, 7d, 2026-11-27 or RFC 3339.
+        #[arg(long)]
+        since: Option<String>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
-    /// Look at dead letters.
+    /// List, show, replay, purge and export dead letters.
     Deadletter {
         #[command(subcommand)]
         command: DeadLetter,
@@ -134,28 +141,6 @@ pub struct Generate {
     /// The last day, as 2026-11-22 (default: yesterday in UTC).
     #[arg(long)]
     pub end: Option<NaiveDate>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DeadLetter {
-    /// The newest dead letters, or how many there are of each class.
-    List {
-        /// One line for each table, stage, class and message.
-        #[arg(long)]
-        group: bool,
-        /// At most so many lines.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// One dead letter, whole.
-    Show {
-        /// The message id, as listed.
-        message_id: String,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
 }
 
 #[derive(Debug, Subcommand)]

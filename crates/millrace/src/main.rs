@@ -3,22 +3,27 @@
 //! **Invariant:** no algorithm lives here. This crate reads the configuration, opens the parts, hands
 //! them to each other and prints what they say.
 
+mod auditor;
 mod auth;
 mod cli;
 mod client;
 mod command;
 mod config;
 mod data_dir;
+mod job_store;
+mod moment;
 mod node;
 mod out_file;
 mod output;
 mod plan;
 mod queries;
 mod reader;
+mod replays;
 mod settings;
 mod tables;
 mod threads;
 mod udf;
+mod writer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -78,8 +83,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run => command::run::run(&config, offset)?,
         Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
         Command::Query(query) => command::query::query(&config, query)?,
-        Command::Audit { format } => return command::audit::audit(&config, format),
-        Command::Deadletter { command } => command::deadletter::deadletter(&config, &command)?,
+        Command::Audit { since, format } => return command::audit::audit(&config, since.as_deref(), format),
+        Command::Deadletter { command } => return command::deadletter::deadletter(&config, &command),
         Command::Log { command } => return command::log::log(&config, &command),
         Command::Views { command } => return command::views::views(&config, &command),
         Command::Status { format } => command::status::status(&config, offset, format)?,

@@ -24,6 +24,8 @@ pub struct Reader {
     pub runtime: Runtime,
     /// The pipelines whose tables exist, and these.
     pub pipelines: Vec<OpenPipeline>,
+    /// What is configured.
+    pub config: Config,
     engine_config: millrace_sql::EngineConfig,
     tables: Arc<Tables>,
     _lake: Arc<Lake>,
@@ -76,7 +78,8 @@ impl Reader {
             spill_dir: queries::spill_dir(&data, Spill::Commands).ok(),
             ..queries::engine(config)?
         };
-        Ok(Self { runtime, pipelines, engine_config, tables: Arc::new(tables), _lake: lake })
+        let config = config.clone();
+        Ok(Self { runtime, pipelines, config, engine_config, tables: Arc::new(tables), _lake: lake })
     }
 
     /// An engine over the tables.

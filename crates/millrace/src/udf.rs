@@ -1,9 +1,11 @@
 //! UDFs as they are configured, and their counters.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use millrace_model::TransformFactory;
 use millrace_udf::{
     ChildCommand, Mode, Opened, PassThrough, Script, ScriptFileError, Shape, UdfConfig, UdfError,
     read_scripts,
@@ -30,6 +32,14 @@ pub fn open(udf: Option<&config::Udf>) -> Result<Opened> {
         UdfError::FunctionNotNamed => anyhow::Error::new(error).context("udf.path without udf.function"),
         error => error.into(),
     })
+}
+
+/// The transforms of these scripts, within the mode, shape and limits of a configured UDF.
+///
+/// # Errors
+/// What is wrong with a script or the function.
+pub fn load(scripts: Vec<Script>, function: &str, udf: &config::Udf) -> Result<Arc<dyn TransformFactory>> {
+    Ok(millrace_udf::open(Some(Ok(scripts)), Some(function), limits(udf)?)?.factory())
 }
 
 /// The scripts at a path; without one, the embedded one.

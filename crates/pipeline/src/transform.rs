@@ -231,7 +231,7 @@ fn next_run(messages: usize, text_bytes: usize, left: usize) -> usize {
 }
 
 /// Runs `work`; a panic in it becomes its text.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever the panic left half done is dropped by every caller: builder and transform alike.
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());

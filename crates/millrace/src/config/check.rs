@@ -23,6 +23,7 @@ pub fn check(config: &Config) -> Result<String> {
     Guard::new(config.server.bind, token.as_deref())?;
     settings::postgres(config, token.as_deref())?;
     check_ports(config)?;
+    check_replay(config)?;
     check_topics(config)?;
     settings::routes(config)?;
     Engine::new(queries::engine(config).context("in [sql]")?, Arc::new(Tables::new())).context("in [sql]")?;
@@ -48,6 +49,18 @@ fn check_ports(config: &Config) -> Result<()> {
     let ports = [server.otlp_grpc_port, server.otlp_http_port, server.http_port, server.postgres_port];
     if ports.iter().collect::<BTreeSet<_>>().len() < ports.len() {
         bail!("in [server]: two ports are the same");
+    }
+    Ok(())
+}
+
+fn check_replay(config: &Config) -> Result<()> {
+    let replay = &config.replay;
+    if replay.attempts_max < 1
+        || replay.messages_max == 0
+        || replay.batch_messages_max == 0
+        || replay.batch_bytes_max == 0
+    {
+        bail!("in [replay]: every limit must be at least 1");
     }
     Ok(())
 }

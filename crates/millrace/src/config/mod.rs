@@ -41,6 +41,10 @@ pub struct Config {
     pub sql: Sql,
     /// The tables' upkeep.
     pub lake: Lake,
+    /// Limits on replays of dead letters.
+    pub replay: Replay,
+    /// The audit that the server makes of itself.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -57,6 +61,8 @@ impl Default for Config {
             pipeline: Vec::new(),
             sql: Sql::default(),
             lake: Lake::default(),
+            replay: Replay::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -374,6 +380,46 @@ pub enum Pseudonyms {
     Sha256,
     /// By its HMAC-SHA256 under the key of `pseudonym_key_file`.
     Hmac,
+}
+
+/// Limits on replays of dead letters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replay {
+    /// A dead letter that was tried so often, the first time included, is not replayed any more.
+    pub attempts_max: i64,
+    /// Dead letters of one replay or purge; further ones wait for the next.
+    pub messages_max: usize,
+    /// Dead letters that are committed at once.
+    pub batch_messages_max: usize,
+    /// Bytes of dead letters that are committed at once.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self {
+            attempts_max: 10,
+            messages_max: 1_000_000,
+            batch_messages_max: 8192,
+            batch_bytes_max: 32 << 20,
+        }
+    }
+}
+
+/// The audit that the server makes of itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Seconds from one audit to the next; longer after one that took long, so that it takes a twentieth of
+    /// the time at most. 0: none.
+    pub interval_seconds: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { interval_seconds: 600 }
+    }
 }
 
 /// The tables' upkeep.

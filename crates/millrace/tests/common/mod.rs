@@ -171,6 +171,14 @@ impl Millrace {
         server.wait().unwrap();
     }
 
+    /// SIGKILL, when a server was started; it may be dead already.
+    pub fn kill_if_started(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            server.wait().unwrap();
+        }
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).stdin(Stdio::null()).output().unwrap()
