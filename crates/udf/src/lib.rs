@@ -9,6 +9,7 @@
 //!   Watch --stop, abandon (Pulse)-->      +- or ChildRunner -> child process -> the same again
 //! ```
 //!
+//! * `plan` runs scripts that are plain projections without an engine, where it can do so exactly.
 //! * [`Udf`] is a loaded UDF and makes transforms; [`PassThrough`] is for pipelines without one.
 //! * `engine` and `load` are all that knows QuickJS; `thrown` reads exceptions.
 //! * `runner` decides when an engine is worn out; `watch` when it is over its time; `host` is the
@@ -24,6 +25,7 @@ mod frame;
 mod host;
 mod job;
 mod load;
+mod plan;
 mod pulse;
 mod runner;
 mod script;
@@ -36,5 +38,6 @@ mod watch;
 
 pub use child::{ChildError, run_child};
 pub use config::{ChildCommand, Script, Shape, UdfConfig, UdfError};
+pub use plan::{Explanation, NativePlan, Obstacle, explain};
 pub use stats::UdfStats;
 pub use udf::{PassThrough, Udf};

@@ -33,6 +33,10 @@ pub struct UdfStats {
     pub console_calls: u64,
     /// Messages after which more promise jobs were waiting than are run; they went with their engine.
     pub job_overflows: u64,
+    /// Messages that the native plan answered, without the engine.
+    pub planned: u64,
+    /// Messages that the native plan left to the engine, for what is rare in them.
+    pub plan_fallbacks: u64,
 }
 
 /// The classes a message of a UDF can fail with, in the order of [`Counters::failures`].
@@ -66,6 +70,8 @@ pub(crate) struct Counters {
     pub start_failures: AtomicU64,
     pub console_calls: AtomicU64,
     pub job_overflows: AtomicU64,
+    pub planned: AtomicU64,
+    pub plan_fallbacks: AtomicU64,
 }
 
 /// Adds to a counter. Counters order nothing, so relaxed is enough.
@@ -105,6 +111,8 @@ impl Counters {
             start_failures: get(&self.start_failures),
             console_calls: get(&self.console_calls),
             job_overflows: get(&self.job_overflows),
+            planned: get(&self.planned),
+            plan_fallbacks: get(&self.plan_fallbacks),
         }
     }
 }

@@ -9,6 +9,7 @@ use millrace_model::{
 
 use crate::config::{UdfConfig, UdfError};
 use crate::host::{Host, Place};
+use crate::plan::{self, Explanation, NativePlan, Plan, PlanTransform};
 use crate::runner::Spec;
 use crate::script::{ScriptTransform, put_row};
 use crate::stats::{Counters, UdfStats};
@@ -20,6 +21,8 @@ pub struct Udf {
     spec: Arc<Spec>,
     hash: UdfHash,
     parameters: usize,
+    plan: Option<Arc<Plan>>,
+    explanation: Explanation,
 }
 
 impl Udf {
@@ -32,7 +35,20 @@ impl Udf {
         let hash = config.hash();
         let spec = Arc::new(Spec { config, counters: Arc::new(Counters::default()) });
         let parameters = Host::start(&spec, Place::Thread)?.wait_ready()?;
-        Ok(Self { spec, hash, parameters })
+        let (plan, explanation) = plan::compile(&spec.config);
+        Ok(Self { spec, hash, parameters, plan, explanation })
+    }
+
+    /// Whether it runs as a native plan, and what stands in the way.
+    #[must_use]
+    pub fn explanation(&self) -> &Explanation {
+        &self.explanation
+    }
+
+    /// The native plan by itself, when there is one.
+    #[must_use]
+    pub fn native_plan(&self) -> Option<NativePlan> {
+        self.plan.clone().map(NativePlan::new)
     }
 
     /// The settings it was loaded with.
@@ -56,6 +72,9 @@ impl Udf {
 
 impl TransformFactory for Udf {
     fn create(&self) -> Result<Box<dyn Transform>, String> {
+        if let Some(plan) = &self.plan {
+            return Ok(Box::new(PlanTransform::new(Arc::clone(plan), Arc::clone(&self.spec))));
+        }
         let started = Host::start(&self.spec, Place::Thread).and_then(|mut host| {
             host.wait_ready()?;
             Ok(host)
