@@ -20,6 +20,7 @@ impl Machine {
             }
             Expr::Parse => self.parse(task)?,
             Expr::Local(local) => *self.locals.get(usize::from(*local)).ok_or(Halt::Refuse)?,
+            Expr::Part(node) => self.part(*node)?,
             Expr::Slot(slot) => match self.slots.get(usize::from(*slot)).ok_or(Halt::Refuse)? {
                 Stored::Set(value, ..) => *value,
                 Stored::Unset | Stored::Deleted => Val::Undefined,
@@ -44,7 +45,9 @@ impl Machine {
             }
             Expr::Concat(parts) => self.concat(task, parts)?,
             Expr::Add(a, b) => self.add(task, a, b)?,
-            Expr::Not(inner) => Val::Bool(!self.test(task, inner)?),
+            Expr::Not(_) | Expr::IsUndefined(_) | Expr::IsNull(_) | Expr::IsNullish(_) => {
+                Val::Bool(self.test(task, expr)?)
+            }
             Expr::Truthy(inner) => Val::Bool(self.test(task, inner)?),
             Expr::And(a, b) => {
                 let value = self.eval(task, a)?;
@@ -82,7 +85,7 @@ impl Machine {
             }
             Expr::Typeof(inner) => {
                 let value = self.eval(task, inner)?;
-                Val::Text(Text::Static(self.type_of(value)?.name()))
+                Val::Text(Text::TypeName(self.type_of(value)?))
             }
             Expr::IsArray(inner) => match self.eval(task, inner)? {
                 Val::Part(node) => Val::Bool(self.kind(node) == Kind::Array),
@@ -273,7 +276,6 @@ impl Machine {
             let value = self.eval(task, part)?;
             self.stack.push(value);
         }
-        let values = self.stack.split_off(first);
-        self.join(task, &values)
+        self.join_from(task, first)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::program::{BlockId, Expr, ObjectId, Op, Program, ROOT};
 use super::scan::{Kind, Part, Scratch, scan};
-use super::value::{Halt, Run, Stored, Text, Val};
+use super::value::{Halt, Run, Stored, Text, Type, Val};
 
 /// Buffers above this size are given back after the message that needed them.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
@@ -139,8 +139,27 @@ impl Machine {
     }
 
     pub(super) fn test(&mut self, task: Task<'_>, expr: &Expr) -> Run<bool> {
-        let value = self.eval(task, expr)?;
-        self.truth(task, value)
+        Ok(match expr {
+            Expr::Not(inner) => !self.test(task, inner)?,
+            Expr::And(a, b) => self.test(task, a)? && self.test(task, b)?,
+            Expr::Or(a, b) => self.test(task, a)? || self.test(task, b)?,
+            Expr::IsUndefined(inner) => {
+                let value = self.eval(task, inner)?;
+                self.type_of(value)? == Type::Undefined
+            }
+            Expr::IsNull(inner) => {
+                let value = self.eval(task, inner)?;
+                self.type_of(value)? == Type::Null
+            }
+            Expr::IsNullish(inner) => {
+                let value = self.eval(task, inner)?;
+                self.type_of(value)?.is_nullish()
+            }
+            _ => {
+                let value = self.eval(task, expr)?;
+                self.truth(task, value)?
+            }
+        })
     }
 
     /// Parses the message, the first time.
@@ -178,9 +197,19 @@ impl Machine {
             }
             Text::Made(start, end) => self.made.get(range(start, end)),
             Text::Const(text) => task.program.texts.get(usize::from(text)).map(|text| &**text),
-            Text::Static(text) => Some(text),
+            Text::TypeName(of) => Some(of.name()),
         };
         found.ok_or(Halt::Refuse)
+    }
+
+    /// A text's length in bytes.
+    pub(super) fn length(&self, task: Task<'_>, text: Text) -> Run<usize> {
+        match text {
+            Text::Message(start, end) | Text::Scanned(start, end) | Text::Made(start, end) => {
+                Ok(end.saturating_sub(start) as usize)
+            }
+            Text::Const(_) | Text::TypeName(_) => self.str(task, text).map(str::len),
+        }
     }
 
     /// What has been made since `start`.

@@ -127,6 +127,8 @@ pub(crate) enum Expr {
     /// The message, parsed.
     Parse,
     Local(LocalId),
+    /// A part of the message that has been parsed.
+    Part(NodeId),
     /// A property of an object that the script makes.
     Slot(SlotId),
     /// A property of the parsed message, unless the script has written another.
@@ -151,6 +153,9 @@ pub(crate) enum Expr {
     Choose(Box<Expr>, Box<Expr>, Box<Expr>),
     Strict(Box<Expr>, Box<Expr>),
     Loose(Box<Expr>, Box<Expr>),
+    IsUndefined(Box<Expr>),
+    IsNull(Box<Expr>),
+    IsNullish(Box<Expr>),
     Compare(Order, Box<Expr>, Box<Expr>),
     Typeof(Box<Expr>),
     IsArray(Box<Expr>),
@@ -172,6 +177,7 @@ impl Expr {
             | Self::Opaque
             | Self::Argument
             | Self::Local(_)
+            | Self::Part(_)
             | Self::Slot(_)
             | Self::Object(_) => true,
             Self::Stringify(value) => matches!(**value, Self::Object(_)),

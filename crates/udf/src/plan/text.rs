@@ -12,9 +12,16 @@ const DEPTH_MAX: usize = 20;
 impl Machine {
     /// Values as strings, one behind the other.
     pub(super) fn join(&mut self, task: Task<'_>, values: &[Val]) -> Run<Val> {
+        let first = self.stack.len();
+        self.stack.extend_from_slice(values);
+        self.join_from(task, first)
+    }
+
+    /// The values on the stack from `first` on, taken off it, as strings, one behind the other.
+    pub(super) fn join_from(&mut self, task: Task<'_>, first: usize) -> Run<Val> {
         let start = self.made.len();
-        for &value in values {
-            match value {
+        for index in first..self.stack.len() {
+            match self.stack[index] {
                 Val::Undefined => self.made.push_str("undefined"),
                 Val::Null => self.made.push_str("null"),
                 Val::Bool(value) => self.made.push_str(if value { "true" } else { "false" }),
@@ -33,6 +40,7 @@ impl Machine {
                 Val::Root | Val::Object(_) | Val::Opaque => return Err(Halt::Refuse),
             }
         }
+        self.stack.truncate(first);
         Ok(Val::Text(self.made_since(start)?))
     }
 

@@ -54,6 +54,9 @@ fn count(expr: &Expr, reads: &mut [usize]) {
         | Expr::Chain(a)
         | Expr::Stringify(a)
         | Expr::Not(a)
+        | Expr::IsUndefined(a)
+        | Expr::IsNull(a)
+        | Expr::IsNullish(a)
         | Expr::Truthy(a)
         | Expr::Typeof(a)
         | Expr::IsArray(a)
@@ -66,6 +69,7 @@ fn count(expr: &Expr, reads: &mut [usize]) {
         | Expr::Opaque
         | Expr::Argument
         | Expr::Parse
+        | Expr::Part(_)
         | Expr::Slot(_)
         | Expr::Object(_) => {}
     }

@@ -116,8 +116,8 @@ impl PlanTransform {
             let Some(ready) = self.machine.ready(task, value)? else { continue };
             bytes_max += match ready {
                 Ready::Null | Ready::Bool(_) => 5,
-                Ready::String(text) => 2 + QUOTED_BYTES_PER_BYTE * self.machine.str(task, text)?.len(),
-                Ready::Json(text) => self.machine.str(task, text)?.len(),
+                Ready::String(text) => 2 + QUOTED_BYTES_PER_BYTE * self.machine.length(task, text)?,
+                Ready::Json(text) => self.machine.length(task, text)?,
             };
             bytes_max += 1 + task.program.slots.get(usize::from(slot)).map_or(0, |slot| slot.key.len());
             match self.columns.get(usize::from(slot)).copied().flatten() {
@@ -125,6 +125,8 @@ impl PlanTransform {
                 None => has_columns = false,
             }
         }
+        // A row without cells would not look like one that was put.
+        has_columns &= !self.ready.is_empty();
         let limit = self.spec.config.output_bytes_max.min(rows.row_bytes_max());
         Ok(has_columns && bytes_max + 2 <= limit)
     }

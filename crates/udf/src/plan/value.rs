@@ -32,8 +32,8 @@ pub(super) enum Text {
     Made(u32, u32),
     /// In the program.
     Const(TextId),
-    /// In this crate.
-    Static(&'static str),
+    /// What `typeof` says.
+    TypeName(Type),
 }
 
 /// The types that the language's comparisons tell apart.

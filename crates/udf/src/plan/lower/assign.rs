@@ -34,8 +34,8 @@ impl<'a> Lowerer<'_, 'a> {
             let before = self.current(&assignment.left, scope)?;
             let target = self.target(&assignment.left, scope)?;
             let right = self.expression(&assignment.right, scope)?;
-            let value = match (&before.known, &right.known) {
-                (Known::Const(Const::Number(a)), Known::Const(Const::Number(b))) => {
+            let value = match (before.constant(), right.constant()) {
+                (Some(Const::Number(a)), Some(Const::Number(b))) => {
                     self.value_of(Known::Const(Const::Number(a + b)))
                 }
                 _ if before.is_text || right.is_text => Value::text(concat(before.expr, right.expr)),
@@ -104,7 +104,10 @@ impl<'a> Lowerer<'_, 'a> {
         let value = self.expression(object, scope)?;
         let is_plain = value.expr.is_idle();
         match value.known {
-            Known::Object(object) if is_plain => Ok(object),
+            Known::Object(object) if is_plain => {
+                self.tables.remove(&object);
+                Ok(object)
+            }
             Known::Root if is_plain => {
                 self.overlay_at.get_or_insert(span);
                 Ok(OVERLAY)

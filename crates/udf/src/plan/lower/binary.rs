@@ -15,7 +15,7 @@ impl<'a> Lowerer<'_, 'a> {
         }
         let left = self.expression(&binary.left, scope)?;
         let right = self.expression(&binary.right, scope)?;
-        if let (Known::Const(a), Known::Const(b)) = (&left.known, &right.known)
+        if let (Some(a), Some(b)) = (left.constant(), right.constant())
             && let Some(result) = fold(binary.operator, a, b)
         {
             return Ok(self.value_of(Known::Const(result)));
@@ -24,10 +24,10 @@ impl<'a> Lowerer<'_, 'a> {
         let (a, b) = (Box::new(left.expr), Box::new(right.expr));
         let negated = |expr: Expr| Expr::Not(Box::new(expr));
         Ok(Value::new(match binary.operator {
-            BinaryOperator::StrictEquality => Expr::Strict(a, b),
-            BinaryOperator::StrictInequality => negated(Expr::Strict(a, b)),
-            BinaryOperator::Equality => Expr::Loose(a, b),
-            BinaryOperator::Inequality => negated(Expr::Loose(a, b)),
+            BinaryOperator::StrictEquality => strict(a, b),
+            BinaryOperator::StrictInequality => negated(strict(a, b)),
+            BinaryOperator::Equality => loose(a, b),
+            BinaryOperator::Inequality => negated(loose(a, b)),
             BinaryOperator::LessThan => Expr::Compare(Order::Less, a, b),
             BinaryOperator::LessEqualThan => Expr::Compare(Order::LessEqual, a, b),
             BinaryOperator::GreaterThan => Expr::Compare(Order::Greater, a, b),
@@ -92,6 +92,25 @@ impl<'a> Lowerer<'_, 'a> {
             LogicalOperator::Coalesce => Expr::Coalesce(a, b),
         };
         Ok(Value { is_text, ..Value::new(expr).with_nodes(nodes) })
+    }
+}
+
+/// `===`, and its common cases.
+pub(super) fn strict(a: Box<Expr>, b: Box<Expr>) -> Expr {
+    match (*a, *b) {
+        (Expr::Undefined, other) | (other, Expr::Undefined) => Expr::IsUndefined(Box::new(other)),
+        (Expr::Null, other) | (other, Expr::Null) => Expr::IsNull(Box::new(other)),
+        (a, b) => Expr::Strict(Box::new(a), Box::new(b)),
+    }
+}
+
+/// `==`, and its common case.
+fn loose(a: Box<Expr>, b: Box<Expr>) -> Expr {
+    match (*a, *b) {
+        (Expr::Undefined | Expr::Null, other) | (other, Expr::Undefined | Expr::Null) => {
+            Expr::IsNullish(Box::new(other))
+        }
+        (a, b) => Expr::Loose(Box::new(a), Box::new(b)),
     }
 }
 

@@ -6,7 +6,7 @@ use oxc_span::GetSpan;
 use super::state::{Const, FrameKind, FunctionRef, Known, Value};
 use super::statements::{after_ops, elements, undefined};
 use super::{Lowerer, Lowering};
-use crate::plan::program::{Expr, ROOT};
+use crate::plan::program::{Expr, OVERLAY, ROOT};
 
 impl<'a> Lowerer<'_, 'a> {
     pub(super) fn call(&mut self, call: &'a CallExpression<'a>, scope: usize) -> Lowering<Value<'a>> {
@@ -32,7 +32,7 @@ impl<'a> Lowerer<'_, 'a> {
             }
         }
         let callee = self.expression(&call.callee, scope)?;
-        let Known::Function(function) = callee.known else {
+        let (Known::Function(function), true) = (callee.known, callee.expr.is_idle()) else {
             return Err(self.stop(call.span, "a call of what is not a function of the script"));
         };
         let arguments = self.arguments(call, scope)?;
@@ -68,7 +68,8 @@ impl<'a> Lowerer<'_, 'a> {
         let mut ops = Vec::new();
         let mut held = Vec::new();
         for value in arguments {
-            let is_idle = value.expr.is_idle() && !matches!(value.expr, Expr::Local(_) | Expr::Slot(_));
+            let is_moving = matches!(value.expr, Expr::Local(_) | Expr::Slot(_) | Expr::Stringify(_));
+            let is_idle = value.expr.is_idle() && !is_moving;
             held.push(if is_idle { Ok(value) } else { Err(self.hold(value, &mut ops)?) });
         }
         let arguments = held.into_iter().map(|held| held.unwrap_or_else(|variable| self.read(variable))).collect();
@@ -111,15 +112,19 @@ impl<'a> Lowerer<'_, 'a> {
         match name {
             "hasOwnProperty" if call.arguments.len() == 1 => {
                 let object = self.expression(&member.object, scope)?;
-                let Known::Const(key) = self.argument(call, 0, scope)?.known else {
+                let key = self.argument(call, 0, scope)?;
+                let Some(key) = key.constant() else {
                     return Err(self.stop(call.span, "`hasOwnProperty` of a name that depends on the message"));
                 };
                 // An object of the message may have a property of that very name.
                 let method = self.text(name);
+                if self.find_slot(OVERLAY, method).is_some() {
+                    return Err(self.stop(call.span, "`hasOwnProperty`, which the script writes itself"));
+                }
                 for &node in &object.nodes {
                     self.child(node, method)?;
                 }
-                self.has(object, &super::binary::text(&key), call.span)
+                self.has(object, &super::binary::text(key), call.span)
             }
             "forEach" if call.arguments.len() == 1 => {
                 let list = self.expression(&member.object, scope)?;
@@ -162,7 +167,7 @@ impl<'a> Lowerer<'_, 'a> {
         let value = self.argument(call, 0, scope)?;
         for index in 1..call.arguments.len() {
             let option = self.argument(call, index, scope)?;
-            if !matches!(option.known, Known::Const(Const::Undefined | Const::Null)) {
+            if !matches!(option.constant(), Some(Const::Undefined | Const::Null)) {
                 return Err(self.stop(call.span, "`JSON.stringify` with a replacer or an indent"));
             }
         }

@@ -102,9 +102,9 @@ impl<'a> Lowerer<'_, 'a> {
             constant = constant.map(|before| before + cooked.as_str());
             let Some(expression) = template.expressions.get(index) else { continue };
             let value = self.expression(expression, scope)?;
-            constant = match &value.known {
-                Known::Const(known) => constant.map(|before| before + &super::binary::text(known)),
-                _ => None,
+            constant = match value.constant() {
+                Some(known) => constant.map(|before| before + &super::binary::text(known)),
+                None => None,
             };
             parts.push(value.expr);
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use oxc_ast::ast::{
-    ArrayExpressionElement, ArrowFunctionBody, BindingPattern, Expression, Function, ObjectPropertyKind,
+    ArrayExpressionElement, ArrowFunctionBody, BindingPattern, Expression, Function, ObjectExpression, ObjectPropertyKind,
     PropertyKey, PropertyKind, Statement, UnaryExpression, VariableDeclarator,
 };
 use oxc_span::GetSpan;
@@ -138,7 +138,13 @@ impl<'a> Lowerer<'_, 'a> {
                 let elements: Option<Vec<_>> = array.elements.iter().map(element).collect();
                 Some(Known::Table(Rc::new(Table::Array(elements?))))
             }
-            Expression::ObjectExpression(object) => {
+            Expression::ObjectExpression(object) => self.constant_object(object).map(Known::Table),
+            other => self.function_expression(other, None),
+        }
+    }
+
+    /// An object of constants, as a look-up table.
+    pub(super) fn constant_object(&self, object: &'a ObjectExpression<'a>) -> Option<Rc<Table<'a>>> {
                 let mut entries: Vec<(Rc<str>, Known<'a>)> = Vec::new();
                 for property in &object.properties {
                     let ObjectPropertyKind::ObjectProperty(property) = property else { return None };
@@ -151,10 +157,7 @@ impl<'a> Lowerer<'_, 'a> {
                     }
                     entries.push((key.into(), self.constant(&property.value)?));
                 }
-                Some(Known::Table(Rc::new(Table::Object(entries))))
-            }
-            other => self.function_expression(other, None),
-        }
+                Some(Rc::new(Table::Object(entries)))
     }
 }
 

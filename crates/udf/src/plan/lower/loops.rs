@@ -104,13 +104,18 @@ impl<'a> Lowerer<'_, 'a> {
     pub(super) fn name_loop(&mut self, round: &'a ForInStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
         let right = self.expression(&round.right, scope)?;
         let text = |text: &str| Known::Const(Const::Text(text.into()));
-        let names: Option<Vec<Known<'a>>> = match &right.known {
-            Known::Table(table) => match &**table {
-                Table::Array(list) => Some((0..list.len()).map(|index| text(&index.to_string())).collect()),
-                Table::Object(entries) => Some(entries.iter().map(|(name, _)| text(name)).collect()),
-            },
+        let table = match &right.known {
+            Known::Table(table) => Some(table),
+            Known::Object(object) => self.tables.get(object),
             _ => None,
         };
+        let names = |table: &Table<'a>| -> Vec<Known<'a>> {
+            match table {
+                Table::Array(list) => (0..list.len()).map(|index| text(&index.to_string())).collect(),
+                Table::Object(entries) => entries.iter().map(|(name, _)| text(name)).collect(),
+            }
+        };
+        let names = table.filter(|_| right.expr.is_idle()).map(|table| names(table));
         let Some(names) = names else {
             return Err(self.stop(round.right.span(), "a loop over the names of what is not a constant"));
         };
@@ -205,7 +210,7 @@ impl<'a> Lowerer<'_, 'a> {
             };
             let wanted = self.value_of(Known::Const(wanted)).expr;
             let found = self.read(subject).expr;
-            let same = Expr::Strict(Box::new(found), Box::new(wanted));
+            let same = super::binary::strict(Box::new(found), Box::new(wanted));
             test = Some(match test {
                 Some(before) => Expr::Or(Box::new(before), Box::new(same)),
                 None => same,

@@ -32,9 +32,9 @@ impl<'a> Lowerer<'_, 'a> {
             MemberExpression::StaticMemberExpression(member) => Ok(member.property.name.as_str().to_owned()),
             MemberExpression::ComputedMemberExpression(member) => {
                 let name = self.expression(&member.expression, scope)?;
-                match &name.known {
-                    Known::Const(value) if name.expr.is_idle() => Ok(super::binary::text(value)),
-                    _ => Err(self.stop(member.expression.span(), "a property whose name depends on the message")),
+                match name.constant() {
+                    Some(value) => Ok(super::binary::text(value)),
+                    None => Err(self.stop(member.expression.span(), "a property whose name depends on the message")),
                 }
             }
             MemberExpression::PrivateFieldExpression(member) => Err(self.stop(member.span, "a private field")),
@@ -53,14 +53,22 @@ impl<'a> Lowerer<'_, 'a> {
             return Err(self.stop(span, format!("`{name}`, which every object has from its prototype")));
         }
         match &base.known {
-            Known::Table(table) => return self.table_property(&table.clone(), name, span),
+            Known::Table(table) if base.expr.is_idle() => return self.table_property(&table.clone(), name, span),
             Known::Object(object) if !base.nodes.is_empty() => {
                 return Err(self.stop(span, format!("a property of object {object} that is not understood")));
+            }
+            Known::Object(object) if base.expr.is_idle() && self.tables.contains_key(object) => {
+                let table = self.tables.get(object).cloned();
+                if let Some(table) = table {
+                    return self.table_property(&table, name, span);
+                }
             }
             Known::Object(object) => {
                 let slot = self.slot(*object, name)?;
                 let nodes = self.slot_nodes[usize::from(slot)].clone();
-                return Ok(Value::new(Expr::Slot(slot)).with_nodes(nodes));
+                let mut before = Vec::new();
+                super::branches::evaluate(base.expr, &mut before);
+                return Ok(Value::new(super::statements::after_ops(before, Expr::Slot(slot))).with_nodes(nodes));
             }
             Known::Const(_) | Known::Function(_) | Known::Argument | Known::TextOf(..) if !is_optional => {
                 return Err(self.stop(span, format!("`{name}` of a value that is not from the message")));
@@ -74,7 +82,15 @@ impl<'a> Lowerer<'_, 'a> {
         }
         let text = self.text(name);
         let nodes = base.nodes.iter().map(|&node| self.child(node, text)).collect::<Lowering<Vec<_>>>()?;
-        let get = Expr::Get(Box::new(base.expr), text, is_optional);
+        let get = match nodes.as_slice() {
+            // The parsed message is an object: nothing can go wrong.
+            &[part] if is_root => {
+                let mut before = Vec::new();
+                super::branches::evaluate(base.expr, &mut before);
+                super::statements::after_ops(before, Expr::Part(part))
+            }
+            _ => Expr::Get(Box::new(base.expr), text, is_optional),
+        };
         match self.find_slot(OVERLAY, text).filter(|_| is_root) {
             Some(slot) => {
                 let nodes = union(nodes, &self.slot_nodes[usize::from(slot)].clone());
@@ -116,7 +132,7 @@ impl<'a> Lowerer<'_, 'a> {
     pub(super) fn is_in(&mut self, binary: &'a BinaryExpression<'a>, scope: usize) -> Lowering<Value<'a>> {
         let name = self.expression(&binary.left, scope)?;
         let object = self.expression(&binary.right, scope)?;
-        let Known::Const(name) = &name.known else {
+        let Some(name) = name.constant() else {
             return Err(self.stop(binary.left.span(), "`in` with a name that depends on the message"));
         };
         let name = super::binary::text(name);

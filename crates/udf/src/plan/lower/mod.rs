@@ -18,13 +18,14 @@ mod state;
 mod statements;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use oxc_ast::ast::Program as Ast;
 use oxc_span::Span;
 
-use self::state::{Body, Const, Flow, Frame, FrameKind, FunctionRef, Known, Scope, Variable};
+use self::state::{Body, Const, Flow, Frame, FrameKind, FunctionRef, Known, Scope, Table, Variable};
 use super::explain::{Obstacle, place};
-use super::program::{BlockId, Expr, LocalId, Node, NodeId, Object, Op, Program, ROOT, SlotId, TextId};
+use super::program::{BlockId, Expr, LocalId, Node, NodeId, Object, ObjectId, Op, Program, ROOT, SlotId, TextId};
 use crate::stringify::quote;
 
 /// Most operations, parts, properties and variables of a program: loops over constant lists are unrolled.
@@ -93,6 +94,8 @@ struct Lowerer<'s, 'a> {
     program: Program,
     /// For each property that the script writes, the parts of the message that it may be.
     slot_nodes: Vec<Vec<NodeId>>,
+    /// Objects that the script makes of constants and has not written on since.
+    tables: HashMap<ObjectId, Rc<Table<'a>>>,
     texts: HashMap<Box<str>, TextId>,
     partly: Vec<Stop>,
     parameters: usize,
@@ -123,6 +126,7 @@ impl<'s, 'a> Lowerer<'s, 'a> {
             calls: Vec::new(),
             program: Program { objects: vec![Object::default()], ..Program::default() },
             slot_nodes: Vec::new(),
+            tables: HashMap::new(),
             texts: HashMap::new(),
             partly: Vec::new(),
             parameters: 0,

@@ -26,6 +26,9 @@ impl<'a> Lowerer<'_, 'a> {
             let slot = self.slot(object, &name)?;
             self.put(slot, value, property.span, &mut ops)?;
         }
+        if let Some(table) = self.constant_object(literal) {
+            self.tables.insert(object, table);
+        }
         let known = Known::Object(object);
         Ok(Value::known(Expr::After(ops, Box::new(Expr::Object(object))), known))
     }
@@ -39,9 +42,9 @@ impl<'a> Lowerer<'_, 'a> {
             return Err(self.stop(span, "a name of this kind"));
         };
         let name = self.expression(expression, scope)?;
-        match &name.known {
-            Known::Const(value) if name.expr.is_idle() => Ok(super::binary::text(value)),
-            _ => Err(self.stop(span, "a property whose name depends on the message")),
+        match name.constant() {
+            Some(value) => Ok(super::binary::text(value)),
+            None => Err(self.stop(span, "a property whose name depends on the message")),
         }
     }
 }

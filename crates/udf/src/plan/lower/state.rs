@@ -107,6 +107,14 @@ impl<'a> Value<'a> {
         Self { known, is_text, ..Self::new(expr) }
     }
 
+    /// The value, when it is known before any message and costs nothing to have.
+    pub fn constant(&self) -> Option<&Const> {
+        match &self.known {
+            Known::Const(value) if self.expr.is_idle() => Some(value),
+            _ => None,
+        }
+    }
+
     pub fn with_nodes(mut self, nodes: Vec<NodeId>) -> Self {
         self.nodes = nodes;
         self

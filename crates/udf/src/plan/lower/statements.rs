@@ -86,10 +86,8 @@ impl<'a> Lowerer<'_, 'a> {
     fn end_with(&mut self, value: Value<'a>, ops: &mut Vec<Op>) {
         match (value.expr, value.known) {
             (expr, Known::TextOf(object, writes)) if writes == self.writes => {
-                // The text that was made of it is dropped later when nothing else reads it.
-                if let Expr::After(before, _) = expr {
-                    ops.extend(before);
-                }
+                // The object itself is enough. If its text was put into a variable, that is dropped later.
+                keep_effects(expr, ops);
                 ops.push(Op::ReturnRow(object));
             }
             (Expr::Choose(test, then, other), _) => {
@@ -175,7 +173,7 @@ impl<'a> Lowerer<'_, 'a> {
         self.flow.join(&after);
         let (test, value) = (self.read(held), self.read(held));
         let nodes = super::state::union(value.nodes, &other.nodes);
-        let test = Expr::Strict(Box::new(test.expr), Box::new(Expr::Undefined));
+        let test = Expr::IsUndefined(Box::new(test.expr));
         let chosen = Expr::Choose(Box::new(test), Box::new(other.expr), Box::new(value.expr));
         Ok(Value::new(after_ops(ops, chosen)).with_nodes(nodes))
     }
@@ -381,6 +379,18 @@ pub(super) fn after_ops(ops: Vec<Op>, expr: Expr) -> Expr {
     if ops.is_empty() { expr } else { Expr::After(ops, Box::new(expr)) }
 }
 
+/// Keeps what comes before the text of an object, not the text.
+fn keep_effects(expr: Expr, ops: &mut Vec<Op>) {
+    match expr {
+        Expr::After(before, value) => {
+            ops.extend(before);
+            keep_effects(*value, ops);
+        }
+        Expr::Stringify(value) => keep_effects(*value, ops),
+        other => evaluate(other, ops),
+    }
+}
+
 /// A part of a value that is returned; what else is known of it is of no more use.
 fn returned<'a>(expr: Expr) -> Value<'a> {
     Value::new(expr)
@@ -389,7 +399,7 @@ fn returned<'a>(expr: Expr) -> Value<'a> {
 /// The elements of a constant list.
 pub(super) fn elements<'v, 'a>(value: &'v Value<'a>) -> Option<&'v [Known<'a>]> {
     match &value.known {
-        Known::Table(table) => match &**table {
+        Known::Table(table) if value.expr.is_idle() => match &**table {
             Table::Array(elements) => Some(elements),
             Table::Object(_) => None,
         },
