@@ -42,7 +42,7 @@ impl Writer {
         let mut pipelines = Vec::new();
         for plan in plan::tables(config)? {
             let rows = lake.table(&plan.dataset, Arc::clone(&plan.table))?;
-            let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters))?;
+            let dead_letters = lake.table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))?;
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
         Ok(Self { pipelines, lake, _runtime: runtime, _lock: lock })

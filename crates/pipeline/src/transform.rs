@@ -271,6 +271,10 @@ impl RowSink for Weighed {
         self.rows.put(message, column, cell)
     }
 
+    fn row_bytes_max(&self) -> usize {
+        self.rows.row_bytes_max()
+    }
+
     fn put_json_row(&mut self, message: usize, row: &str) -> Result<(), CellError> {
         self.text_bytes += row.len();
         self.rows.put_json_row(message, row)

@@ -97,6 +97,8 @@ pub struct UdfConfig {
     pub abandoned_engines_max: usize,
     /// That child process. Without one, transforms wait at the cap until a stuck engine ends.
     pub child: Option<ChildCommand>,
+    /// Whether a UDF that only picks and places parts of the message runs as a native plan.
+    pub native_plan: bool,
 }
 
 impl Default for UdfConfig {
@@ -115,6 +117,7 @@ impl Default for UdfConfig {
             output_bytes_max: 32 * 1024 * 1024,
             abandoned_engines_max: 2,
             child: None,
+            native_plan: true,
         }
     }
 }

@@ -14,6 +14,7 @@
 //!   tools that show what was returned.
 //! * `engine`, `load`, `smt` (the second shape), `console` and `frozen` (the message's own clock) are all
 //!   that knows QuickJS; `thrown` reads exceptions, `foreign` knows what other engines would have had.
+//! * `plan` runs scripts that are plain projections without an engine, where it can do so exactly.
 //! * `runner` decides when an engine is worn out; `watch` when it is over its time; `host` is the
 //!   thread; `script` what a worker calls; `child` and `frame` the way out of the process.
 //!
@@ -35,6 +36,7 @@ mod job;
 mod load;
 mod open;
 mod pass_through;
+mod plan;
 mod pulse;
 mod runner;
 mod script;
@@ -55,6 +57,7 @@ pub use evaluate::Evaluator;
 pub use files::{SCRIPTS_BYTES_MAX, SCRIPTS_MAX, ScriptFileError, read_scripts};
 pub use open::{Opened, open};
 pub use pass_through::{PassThrough, Unloadable};
+pub use plan::{Explanation, NativePlan, Obstacle, explain};
 pub use stats::UdfStats;
 pub use udf::Udf;
 pub use verdict::{Returned, Verdict};

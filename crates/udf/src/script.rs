@@ -42,6 +42,13 @@ impl ScriptTransform {
         Self { spec, host, flights: VecDeque::new() }
     }
 
+    /// A transform over an engine that is started here, however long that takes: for a worker that has
+    /// begun on its messages.
+    pub fn start(spec: Arc<Spec>) -> Self {
+        let host = start_host(&spec, || Some(Place::Thread));
+        Self::new(spec, host)
+    }
+
     /// Waits for the oldest flight, through as many engines as it takes.
     fn complete(&mut self, job: &Job) {
         loop {
@@ -59,17 +66,7 @@ impl ScriptTransform {
 
     /// Starts another engine and gives it what the last one left undone.
     fn replace_host(&mut self) {
-        self.host = loop {
-            match self.place().map(|place| Host::start(&self.spec, place)) {
-                Some(Ok(host)) => break host,
-                Some(Err(error)) => {
-                    add(&self.spec.counters.start_failures, 1);
-                    tracing::error!(%error, "cannot replace a JavaScript engine, trying again");
-                    thread::park_timeout(START_RETRY_INTERVAL);
-                }
-                None => thread::park_timeout(CAP_WAIT_INTERVAL),
-            }
-        };
+        self.host = start_host(&self.spec, || self.place());
         for flight in &self.flights {
             flight.job.progress().owner = self.host.id();
             self.host.submit(&flight.job);
@@ -120,6 +117,21 @@ impl ScriptTransform {
             for (message, verdict) in (flight.first..).zip(verdicts) {
                 each(message, verdict);
             }
+        }
+    }
+}
+
+/// Starts an engine thread, as soon as there is a place for it.
+fn start_host(spec: &Arc<Spec>, place: impl Fn() -> Option<Place>) -> Host {
+    loop {
+        match place().map(|place| Host::start(spec, place)) {
+            Some(Ok(host)) => return host,
+            Some(Err(error)) => {
+                add(&spec.counters.start_failures, 1);
+                tracing::error!(%error, "cannot start a JavaScript engine, trying again");
+                thread::park_timeout(START_RETRY_INTERVAL);
+            }
+            None => thread::park_timeout(CAP_WAIT_INTERVAL),
         }
     }
 }

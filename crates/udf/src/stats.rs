@@ -44,6 +44,10 @@ pub struct UdfStats {
     pub attribute_changes_dropped: u64,
     /// Messages after which more promise jobs were waiting than are run; they went with their engine.
     pub job_overflows: u64,
+    /// Messages that the native plan answered, without the engine.
+    pub planned: u64,
+    /// Messages that the native plan left to the engine, for what is rare in them.
+    pub plan_fallbacks: u64,
 }
 
 /// The classes a message of a UDF can fail with, in the order of [`Counters::failures`].
@@ -82,6 +86,8 @@ pub(crate) struct Counters {
     pub payloads_repaired: AtomicU64,
     pub attribute_changes_dropped: AtomicU64,
     pub job_overflows: AtomicU64,
+    pub planned: AtomicU64,
+    pub plan_fallbacks: AtomicU64,
 }
 
 /// Adds to a counter. Counters order nothing, so relaxed is enough.
@@ -125,6 +131,8 @@ impl Counters {
             payloads_repaired: get(&self.payloads_repaired),
             attribute_changes_dropped: get(&self.attribute_changes_dropped),
             job_overflows: get(&self.job_overflows),
+            planned: get(&self.planned),
+            plan_fallbacks: get(&self.plan_fallbacks),
         }
     }
 }

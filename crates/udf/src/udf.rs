@@ -7,6 +7,7 @@ use millrace_model::{Transform, TransformFactory, UdfHash};
 use crate::config::{UdfConfig, UdfError};
 use crate::evaluate::Evaluator;
 use crate::host::{Host, Place};
+use crate::plan::{self, Explanation, NativePlan, Plan, PlanTransform};
 use crate::runner::Spec;
 use crate::script::ScriptTransform;
 use crate::stats::{Counters, UdfStats};
@@ -18,6 +19,8 @@ pub struct Udf {
     spec: Arc<Spec>,
     hash: UdfHash,
     parameters: usize,
+    plan: Option<Arc<Plan>>,
+    explanation: Explanation,
 }
 
 impl Udf {
@@ -34,7 +37,20 @@ impl Udf {
         spec.config.validate_shape(shape)?;
         let config = UdfConfig { shape, ..spec.config.clone() };
         let spec = Arc::new(Spec { config, counters: Arc::clone(&spec.counters) });
-        Ok(Self { spec, hash, parameters })
+        let (plan, explanation) = plan::compile(&spec.config);
+        Ok(Self { spec, hash, parameters, plan, explanation })
+    }
+
+    /// Whether it runs as a native plan, and what stands in the way.
+    #[must_use]
+    pub fn explanation(&self) -> &Explanation {
+        &self.explanation
+    }
+
+    /// The native plan by itself, when there is one.
+    #[must_use]
+    pub fn native_plan(&self) -> Option<NativePlan> {
+        self.plan.clone().map(NativePlan::new)
     }
 
     /// The settings it was loaded with; the shape is the one that it has.
@@ -72,6 +88,9 @@ impl Udf {
 
 impl TransformFactory for Udf {
     fn create(&self) -> Result<Box<dyn Transform>, String> {
+        if let Some(plan) = &self.plan {
+            return Ok(Box::new(PlanTransform::new(Arc::clone(plan), Arc::clone(&self.spec))));
+        }
         let transform = self.script_transform().map_err(|error| error.to_string())?;
         Ok(Box::new(transform))
     }
