@@ -74,7 +74,7 @@ impl Rewriter<'_> {
         let found: Vec<_> = scope.iter().filter(named).collect();
         match found.as_slice() {
             [one] => Ok(one.is_field.then(|| one.expr.clone())),
-            several => match several.iter().find(|column| column.table.eq_ignore_ascii_case(name)) {
+            several => match several.iter().find(|column| column.is_element) {
                 Some(element) => Ok(Some(element.expr.clone())),
                 None if several.iter().any(|column| column.is_field) => {
                     Err(SqlError::invalid(format!("column name {name} is ambiguous"))
@@ -103,6 +103,7 @@ pub(super) fn field_columns(table: &str, fields: &Fields) -> Vec<StarColumn> {
         hidden: false,
         fields: None,
         is_field: true,
+        is_element: false,
     };
     fields.iter().map(column).collect()
 }

@@ -23,6 +23,8 @@ pub(super) struct StarColumn {
     pub(super) fields: Option<Fields>,
     /// A field of an unnested struct: `expr` is no column of that name.
     pub(super) is_field: bool,
+    /// The elements of an unnested array: the table's name means them, too.
+    pub(super) is_element: bool,
 }
 
 /// What a FROM clause offers, in order.
@@ -200,6 +202,7 @@ impl Rewriter<'_> {
                 hidden: column.hidden,
                 fields: column.fields.clone(),
                 is_field: false,
+                is_element: false,
             })
             .collect();
         Ok(FromScope { star, tables: vec![name] })

@@ -80,6 +80,7 @@ impl Rewriter<'_> {
             hidden: false,
             fields: None,
             is_field: false,
+            is_element: name == inside,
         };
         let mut columns = columns.into_iter();
         let mut star: Vec<StarColumn> = match (&fields, columns.next()) {

@@ -54,6 +54,13 @@ fn replace_expr(expr: Expr, schema: &DFSchema, condition: bool) -> Result<Transf
     let replaced = match expr {
         Expr::ScalarFunction(array) if array.name() == ARRAY_OF => match array.args.as_slice() {
             [Expr::ScalarSubquery(subquery)] if of_arrays(subquery) => rows(subquery, Gives::Array)?,
+            [Expr::ScalarSubquery(subquery)] if !subquery.outer_ref_columns.is_empty() => {
+                return Err(SqlError::unsupported(
+                    "ARRAY(SELECT ...) of a table's rows that depend on the row around it is not supported",
+                )
+                .hint("join the tables, and aggregate with ARRAY_AGG")
+                .into());
+            }
             [Expr::ScalarSubquery(subquery)] => {
                 let listed = list(subquery.subquery.as_ref().clone(), false)?;
                 call("#or_empty", vec![scalar(listed, subquery)])?
