@@ -9,10 +9,10 @@ use pgwire::api::Type;
 use pgwire::error::PgWireResult;
 
 use crate::errors::{from_sql, user};
-use crate::fitting::{as_items, cast_parameters, lists, sql_type};
 use crate::parameters::{is_known, parameters_of};
 use crate::prepared::Prepared;
 use crate::service::Service;
+use crate::typed::{as_items, cast_parameters, lists, sql_type};
 
 impl Service {
     /// Plans a statement to be prepared; `told` are the types that its client told. What a parameter is
@@ -23,8 +23,11 @@ impl Service {
         prepared: &mut Prepared,
         told: &[Option<Type>],
     ) -> PgWireResult<LogicalPlan> {
-        let told: BTreeMap<usize, DataType> =
-            told.iter().enumerate().filter_map(|(index, told)| Some((index, told_type(told.as_ref()?)?))).collect();
+        let told: BTreeMap<usize, DataType> = told
+            .iter()
+            .enumerate()
+            .filter_map(|(index, told)| Some((index, told_type(told.as_ref()?)?)))
+            .collect();
         let casts = self.list_types(&statement, prepared, &told).await?;
         let planned = self.with_types(&statement, prepared, casts.clone()).await;
         let plan = match planned {
@@ -40,8 +43,10 @@ impl Service {
         let unknown = |index: &usize| {
             prepared.parameters.get(*index).is_some_and(|parameter| parameter.plan_type.is_none())
         };
-        let more: BTreeMap<_, _> =
-            told.into_iter().filter(|(index, _)| unknown(index) && !prepared.casts.contains_key(index)).collect();
+        let more: BTreeMap<_, _> = told
+            .into_iter()
+            .filter(|(index, _)| unknown(index) && !prepared.casts.contains_key(index))
+            .collect();
         if more.is_empty() {
             return Ok(plan);
         }

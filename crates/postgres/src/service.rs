@@ -21,13 +21,13 @@ use pgwire::types::format::FormatOptions;
 
 use crate::cursor::Cursors;
 use crate::errors::{error, from_sql, state, user};
-use crate::fitting::cast_parameters;
 use crate::prepared::{Held, Prepared};
 use crate::rows::{Fields, fields, rows, texts};
 use crate::server::Shared;
 use crate::session;
 use crate::settings::{Changed, Settings};
 use crate::statement::{Command, commands};
+use crate::typed::cast_parameters;
 
 /// Statements of one message, or of one prepared statement, are given up after this long even when nothing
 /// of them runs: parsing is bounded by their size, so this is never met but by a machine at its end.

@@ -16,8 +16,9 @@ use datafusion_pg_catalog::sql::rules::{
 use millrace_sql::parse_postgres;
 use pgwire::error::ErrorInfo;
 
+use crate::absent::fit_catalog;
 use crate::errors::{error, from_sql, hinted, state};
-use crate::fitting::{fit, fit_catalog};
+use crate::fitting::fit;
 
 /// One thing that a client asks for.
 #[derive(Debug, Clone)]

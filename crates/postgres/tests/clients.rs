@@ -284,7 +284,8 @@ async fn parameters_may_be_counts_lists_and_what_the_client_says() {
     let statement = client.prepare_typed("SELECT $1 AS x, abs($2) AS y", &[Type::INT4, Type::FLOAT8]).await;
     let row = client.query_one(&statement.unwrap(), &[&7_i32, &-1.5_f64]).await.unwrap();
     assert_eq!((row.get::<_, i32>(0), row.get::<_, f64>(1)), (7, 1.5));
-    let statement = client.prepare_typed("SELECT n FROM numbers WHERE n = ANY($1)", &[Type::INT4_ARRAY]).await;
+    let statement =
+        client.prepare_typed("SELECT n FROM numbers WHERE n = ANY($1)", &[Type::INT4_ARRAY]).await;
     assert_eq!(numbers(client.query(&statement.unwrap(), &[&vec![9_i32]]).await.unwrap()), [9]);
 }
 

@@ -20,8 +20,8 @@ const COST_MAX: f64 = 5e8;
 
 /// How much more often a part is asked for when something of another kind is put around it.
 const MIXED: f64 = 1.5;
-/// The same for operators that use an operand twice.
-const TWICE: f64 = 2.5;
+/// The same for an operator that uses its operand several times.
+const SEVERAL_TIMES: f64 = 6.0;
 /// The same for a query around which an expression is put.
 const SUBQUERY: f64 = 1.75;
 /// For each node below each AND and OR.
@@ -74,8 +74,8 @@ enum Kind {
     Cast,
     Case,
     Function,
-    /// Uses an operand twice.
-    Twice,
+    /// Uses its operand several times.
+    Repeating,
     Other,
 }
 
@@ -150,7 +150,7 @@ impl Frame {
 fn growth(outer: Kind, inner: Kind) -> f64 {
     match (outer, inner) {
         (_, Kind::Leaf) | (Kind::Parentheses, _) => 1.0,
-        (Kind::Twice, _) => TWICE,
+        (Kind::Repeating, _) => SEVERAL_TIMES,
         (Kind::Other, _) => MIXED,
         (outer, inner) if outer == inner => 1.0,
         _ => MIXED,
@@ -216,9 +216,8 @@ impl Visitor for Estimate {
     }
 
     fn post_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        let is_star = |item: &&SelectItem| {
-            matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
-        };
+        let is_star =
+            |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
         let stars = select.projection.iter().filter(is_star).count();
         let named = count(select.projection.len() - stars);
         let tables = count(select.from.len()) + select.from.iter().map(joins).sum::<f64>();
@@ -296,14 +295,16 @@ impl Visitor for Estimate {
 fn kind(expr: &Expr) -> Kind {
     use BinaryOperator as Op;
     match expr {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => Kind::Leaf,
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) | Expr::TypedString(_) => {
+            Kind::Leaf
+        }
         Expr::Nested(_) => Kind::Parentheses,
         Expr::BinaryOp { op: Op::And | Op::Or, .. } => Kind::Logic,
         Expr::BinaryOp { op: Op::Plus | Op::Minus | Op::Multiply | Op::Divide | Op::Modulo, .. } => {
             Kind::Arithmetic
         }
         Expr::BinaryOp { op: Op::StringConcat, .. } => Kind::Concatenation,
-        Expr::BinaryOp { op: Op::LongArrow, .. } => Kind::Twice,
+        Expr::BinaryOp { op: Op::LongArrow, .. } => Kind::Repeating,
         Expr::UnaryOp { .. } => Kind::Sign,
         Expr::Cast { .. } => Kind::Cast,
         Expr::Case { .. } => Kind::Case,
@@ -314,8 +315,20 @@ fn kind(expr: &Expr) -> Kind {
 
 fn is_aggregate(name: &str) -> bool {
     const BEGINNINGS: [&str; 14] = [
-        "any_value", "approx_", "array_agg", "avg", "bit_", "bool_", "corr", "count", "first_value", "max",
-        "median", "min", "string_agg", "sum",
+        "any_value",
+        "approx_",
+        "array_agg",
+        "avg",
+        "bit_",
+        "bool_",
+        "corr",
+        "count",
+        "first_value",
+        "max",
+        "median",
+        "min",
+        "string_agg",
+        "sum",
     ];
     const MORE: [&str; 8] =
         ["covar", "last_value", "logical_", "percentile_", "quantile", "regr_", "stddev", "var"];
@@ -370,7 +383,8 @@ mod tests {
     #[test]
     fn what_people_write_is_planned() {
         let doubled = |depth: usize| {
-            let steps = (1..=depth).map(|at| format!(", a{at} AS (SELECT * FROM a{0} JOIN a{0} b USING (x))", at - 1));
+            let steps = (1..=depth)
+                .map(|at| format!(", a{at} AS (SELECT * FROM a{0} JOIN a{0} b USING (x))", at - 1));
             format!("WITH a0 AS (SELECT x FROM t){} SELECT * FROM a{depth}", steps.collect::<String>())
         };
         let nested = |open: &str, close: &str, depth: usize| {

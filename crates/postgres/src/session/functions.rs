@@ -266,7 +266,10 @@ mod tests {
 
     #[test]
     fn types_have_their_numbers() {
-        assert_eq!(["int8", "bigint", "pg_catalog.text", "int4[]", "_text"].map(type_oid), [20, 20, 25, 1007, 1009].map(Some));
+        assert_eq!(
+            ["int8", "bigint", "pg_catalog.text", "int4[]", "_text"].map(type_oid),
+            [20, 20, 25, 1007, 1009].map(Some)
+        );
         assert_eq!(type_oid("hstore"), None);
     }
 

@@ -85,12 +85,13 @@ impl ExprPlanner for JsonOperators {
             BinaryOperator::LongArrow => true,
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let path = lit(path(&expr.right)?);
-        let part = call("json_query", vec![expr.left.clone(), path.clone()])?;
+        let (json, path) = below(expr.left, path(&expr.right)?);
+        let path = lit(path);
+        let part = call("json_query", vec![json.clone(), path.clone()])?;
         if !as_text {
             return Ok(PlannerResult::Planned(part));
         }
-        let scalar = call("json_value", vec![expr.left, path])?;
+        let scalar = call("json_value", vec![json, path])?;
         let nested = core::nullif().call(vec![part, lit("null")]);
         Ok(PlannerResult::Planned(core::coalesce().call(vec![scalar, nested])))
     }
@@ -101,6 +102,18 @@ fn call(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
         Some(function) => Ok(function.call(arguments)),
         None => Err(SqlError::internal(format!("function {name} is missing")).into()),
     }
+}
+
+/// A part of a part as one part: what is asked for once is looked for once.
+fn below(json: Expr, path: String) -> (Expr, String) {
+    if let Expr::ScalarFunction(part) = &json
+        && part.name() == "json_query"
+        && let [whole, Expr::Literal(ScalarValue::Utf8(Some(outer)), _)] = part.args.as_slice()
+        && outer.starts_with('$')
+    {
+        return (whole.clone(), format!("{outer}{}", path.trim_start_matches('$')));
+    }
+    (json, path)
 }
 
 /// The JSONPath of the operand behind `->`.
