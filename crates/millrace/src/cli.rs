@@ -167,6 +167,14 @@ pub enum UdfCommand {
         #[arg(long)]
         update: bool,
     },
+    /// Say whether a UDF runs as a native plan, and which line stands in the way when it does not.
+    Explain {
+        /// The script: a file, or a folder or pattern of which all `.js` files are loaded.
+        file: PathBuf,
+        /// The function to call.
+        #[arg(long, default_value = "transform")]
+        function: String,
+    },
     /// Measure a UDF, and Node with the same script and messages.
     Bench {
         #[command(flatten)]
@@ -205,6 +213,9 @@ pub struct UdfArguments {
     /// Give each message a clock and random numbers of its own, the same each time.
     #[arg(long)]
     pub reproducible: bool,
+    /// Run it in JavaScript, also where it has a native plan.
+    #[arg(long)]
+    pub no_plan: bool,
     /// A BigQuery schema that rows must fit, else they are dead letters.
     #[arg(long)]
     pub schema: Option<PathBuf>,

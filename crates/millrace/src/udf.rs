@@ -70,6 +70,7 @@ pub fn limits(udf: &config::Udf) -> Result<UdfConfig> {
         },
         reproducible: udf.reproducible,
         console: udf.console,
+        native_plan: udf.native_plan,
         time_limit: Duration::from_millis(udf.time_limit_ms),
         heap_bytes_max: udf.heap_bytes_max,
         child: Some(ChildCommand {
@@ -85,6 +86,8 @@ pub fn publish(pipeline: &str, udf: &Opened) {
     let stats = udf.stats();
     let labels = [("pipeline", pipeline.to_owned())];
     let count = |name: &'static str, value: u64| metrics::counter!(name, &labels).absolute(value);
+    count("millrace_udf_planned_total", stats.planned);
+    count("millrace_udf_plan_fallbacks_total", stats.plan_fallbacks);
     count("millrace_udf_timeouts_total", stats.timeouts);
     count("millrace_udf_engines_abandoned_total", stats.engines_abandoned);
     count("millrace_udf_engine_rebuilds_total", stats.engine_rebuilds);

@@ -28,6 +28,7 @@ pub fn udf(command: &UdfCommand) -> Result<ExitCode> {
     match command {
         UdfCommand::Run { udf, input, messages } => run(udf, input, *messages),
         UdfCommand::Test { udf, cases, update } => test(udf, cases, *update),
+        UdfCommand::Explain { file, function } => explain(file, function),
         UdfCommand::Bench { udf, input, seconds, engines, no_node, format } => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             if !(*seconds > 0.0 && *seconds <= BENCH_SECONDS_MAX) {
@@ -43,12 +44,22 @@ pub fn udf(command: &UdfCommand) -> Result<ExitCode> {
     }
 }
 
+/// Says whether a script runs as a native plan, and which line stands in the way.
+fn explain(file: &Path, function: &str) -> Result<ExitCode> {
+    let limits = udf::limits(&config::Udf { console: false, ..config::Udf::default() })?;
+    let loaded =
+        Udf::load(UdfConfig { scripts: read_scripts(file)?, function: function.to_owned(), ..limits })?;
+    print!("{}", loaded.explanation());
+    Ok(ExitCode::SUCCESS)
+}
+
 fn load(arguments: &UdfArguments, console: bool) -> Result<Udf> {
     let limits = udf::limits(&config::Udf {
         shape: arguments.shape,
         mode: arguments.mode,
         reproducible: arguments.reproducible,
         console,
+        native_plan: !arguments.no_plan,
         time_limit_ms: arguments.time_limit_ms,
         heap_bytes_max: arguments.heap_bytes_max,
         ..config::Udf::default()

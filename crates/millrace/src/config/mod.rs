@@ -251,6 +251,8 @@ pub struct Udf {
     pub reproducible: bool,
     /// Whether `console.log` and `print` write to the log; they may carry what is in messages.
     pub console: bool,
+    /// Whether a script that only picks and places parts of a message runs as a native plan, without an engine.
+    pub native_plan: bool,
     /// How long one message may take, in milliseconds.
     pub time_limit_ms: u64,
     /// How much memory one engine may take, in bytes.
@@ -266,6 +268,7 @@ impl Default for Udf {
             mode: UdfMode::Strict,
             reproducible: false,
             console: true,
+            native_plan: true,
             time_limit_ms: 500,
             heap_bytes_max: 64 << 20,
         }
