@@ -63,7 +63,11 @@ impl<'a> Lowerer<'_, 'a> {
         }
     }
 
-    pub(super) fn logical(&mut self, logical: &'a LogicalExpression<'a>, scope: usize) -> Lowering<Value<'a>> {
+    pub(super) fn logical(
+        &mut self,
+        logical: &'a LogicalExpression<'a>,
+        scope: usize,
+    ) -> Lowering<Value<'a>> {
         let left = self.expression(&logical.left, scope)?;
         let decided = match logical.operator {
             LogicalOperator::And => truth(&left).map(|is_true| !is_true),

@@ -9,7 +9,12 @@ use super::{Lowerer, Lowering, Op, Stop};
 use crate::plan::program::Expr;
 
 impl<'a> Lowerer<'_, 'a> {
-    pub(super) fn choice(&mut self, choice: &'a IfStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn choice(
+        &mut self,
+        choice: &'a IfStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let test = self.expression(&choice.test, scope)?;
         let other = choice.alternate.as_ref();
         if let Some(is_true) = truth(&test) {
@@ -74,7 +79,12 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// Whatever is thrown sends the message to the engine, so the handler need not have an equal.
-    pub(super) fn attempt(&mut self, attempt: &'a TryStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn attempt(
+        &mut self,
+        attempt: &'a TryStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         if let Some(last) = attempt.finalizer.as_ref().filter(|last| !last.body.is_empty()) {
             return Err(self.stop(last.span, "`finally`"));
         }
@@ -94,13 +104,21 @@ impl<'a> Lowerer<'_, 'a> {
                 is_plain &= (Harmless { names: &At { lowerer: self, scope: inner } }).statement(statement);
             }
             if !is_plain {
-                return Err(self.stop(handler.body.span, "a `catch` that may leave something behind for later messages"));
+                return Err(self.stop(
+                    handler.body.span,
+                    "a `catch` that may leave something behind for later messages",
+                ));
             }
         }
         self.block(&attempt.block, scope, ops)
     }
 
-    pub(super) fn throw(&mut self, statement: &'a Statement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn throw(
+        &mut self,
+        statement: &'a Statement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let stop = self.stop(statement.span(), "`throw`");
         if !(Harmless { names: &At { lowerer: self, scope } }).statement(statement) {
             return Err(stop);
@@ -109,7 +127,12 @@ impl<'a> Lowerer<'_, 'a> {
         Ok(())
     }
 
-    pub(super) fn block(&mut self, block: &'a BlockStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn block(
+        &mut self,
+        block: &'a BlockStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let inner = self.new_scope(scope);
         self.hoist(&block.body, inner, false)?;
         self.statements(&block.body, inner, ops)

@@ -31,9 +31,33 @@ const HOLDERS: [&str; 4] = ["JSON", "Math", "Date", "console"];
 
 /// Methods that change nothing, whatever they are called on.
 const METHODS: [&str; 27] = [
-    "charAt", "concat", "endsWith", "getTime", "includes", "indexOf", "join", "lastIndexOf", "match", "padStart",
-    "repeat", "replace", "slice", "split", "startsWith", "substr", "substring", "test", "toFixed", "toISOString",
-    "toJSON", "toLowerCase", "toString", "toUpperCase", "trim", "valueOf", "hasOwnProperty",
+    "charAt",
+    "concat",
+    "endsWith",
+    "getTime",
+    "includes",
+    "indexOf",
+    "join",
+    "lastIndexOf",
+    "match",
+    "padStart",
+    "repeat",
+    "replace",
+    "slice",
+    "split",
+    "startsWith",
+    "substr",
+    "substring",
+    "test",
+    "toFixed",
+    "toISOString",
+    "toJSON",
+    "toLowerCase",
+    "toString",
+    "toUpperCase",
+    "trim",
+    "valueOf",
+    "hasOwnProperty",
 ];
 
 /// What names mean where the code stands.
@@ -64,19 +88,25 @@ impl Harmless<'_> {
                     && self.statement(&choice.consequent)
                     && choice.alternate.as_ref().is_none_or(|other| self.statement(other))
             }
-            Statement::ReturnStatement(end) => end.argument.as_ref().is_none_or(|value| self.expression(value)),
+            Statement::ReturnStatement(end) => {
+                end.argument.as_ref().is_none_or(|value| self.expression(value))
+            }
             Statement::ThrowStatement(throw) => self.expression(&throw.argument),
-            Statement::VariableDeclaration(declaration) => declaration.declarations.iter().all(|declarator| {
-                let is_name = matches!(declarator.id, BindingPattern::BindingIdentifier(_));
-                is_name && declarator.init.as_ref().is_none_or(|init| self.expression(init))
-            }),
+            Statement::VariableDeclaration(declaration) => {
+                declaration.declarations.iter().all(|declarator| {
+                    let is_name = matches!(declarator.id, BindingPattern::BindingIdentifier(_));
+                    is_name && declarator.init.as_ref().is_none_or(|init| self.expression(init))
+                })
+            }
             _ => false,
         }
     }
 
     /// An expression as a statement: it may also set a variable of the function.
     fn effect(&self, expression: &Expression<'_>) -> bool {
-        let Expression::AssignmentExpression(assignment) = expression else { return self.expression(expression) };
+        let Expression::AssignmentExpression(assignment) = expression else {
+            return self.expression(expression);
+        };
         let AssignmentTarget::AssignmentTargetIdentifier(name) = &assignment.left else { return false };
         self.names.is_own(&name.name) && self.expression(&assignment.right)
     }
@@ -94,15 +124,21 @@ impl Harmless<'_> {
                 let is_word = name.name == "undefined" && self.names.is_free("undefined");
                 is_word || self.names.is_own(&name.name) || self.names.is_fixed(&name.name)
             }
-            Expression::TemplateLiteral(template) => template.expressions.iter().all(|part| self.expression(part)),
+            Expression::TemplateLiteral(template) => {
+                template.expressions.iter().all(|part| self.expression(part))
+            }
             Expression::ArrayExpression(array) => array.elements.iter().all(|part| self.element(part)),
             Expression::ObjectExpression(object) => object.properties.iter().all(|part| self.property(part)),
-            Expression::BinaryExpression(binary) => self.expression(&binary.left) && self.expression(&binary.right),
+            Expression::BinaryExpression(binary) => {
+                self.expression(&binary.left) && self.expression(&binary.right)
+            }
             Expression::LogicalExpression(logical) => {
                 self.expression(&logical.left) && self.expression(&logical.right)
             }
             Expression::ConditionalExpression(choice) => {
-                [&choice.test, &choice.consequent, &choice.alternate].into_iter().all(|part| self.expression(part))
+                [&choice.test, &choice.consequent, &choice.alternate]
+                    .into_iter()
+                    .all(|part| self.expression(part))
             }
             Expression::ParenthesizedExpression(inner) => self.expression(&inner.expression),
             Expression::UnaryExpression(unary) => {
@@ -112,7 +148,8 @@ impl Harmless<'_> {
                 self.callee(&call.callee) && call.arguments.iter().all(|value| self.argument(value))
             }
             Expression::NewExpression(new) => {
-                let is_maker = matches!(&new.callee, Expression::Identifier(name) if self.is_maker(&name.name));
+                let is_maker =
+                    matches!(&new.callee, Expression::Identifier(name) if self.is_maker(&name.name));
                 is_maker && new.arguments.iter().all(|value| self.argument(value))
             }
             other => other.as_member_expression().is_some_and(|member| self.member(member)),
@@ -157,7 +194,8 @@ impl Harmless<'_> {
                     }
                     _ => false,
                 };
-                is_holder || (METHODS.contains(&member.property.name.as_str()) && self.expression(&member.object))
+                is_holder
+                    || (METHODS.contains(&member.property.name.as_str()) && self.expression(&member.object))
             }
             _ => false,
         }
