@@ -87,6 +87,9 @@ impl<'a> Lowerer<'_, 'a> {
         let right = self.expression(&logical.right, scope)?;
         let after = self.go_back(before);
         self.flow.join(&after);
+        if left.is_shared() || right.is_shared() {
+            return Err(self.stop(logical.span, "a choice of functions or constant lists"));
+        }
         let is_text = left.is_text && right.is_text;
         let nodes = union(left.nodes, &right.nodes);
         let (a, b) = (Box::new(left.expr), Box::new(right.expr));

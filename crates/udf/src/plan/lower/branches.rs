@@ -59,7 +59,7 @@ impl<'a> Lowerer<'_, 'a> {
                 self.calls.truncate(calls);
                 self.frames.truncate(frames);
                 self.partly.truncate(partly);
-                if !(Harmless { names: &At { lowerer: self, scope } }).statement(statement) {
+                if !Harmless::new(&At { lowerer: self, scope }).statement(statement) {
                     return Err(stop);
                 }
                 self.flow = self.resume(before);
@@ -88,9 +88,10 @@ impl<'a> Lowerer<'_, 'a> {
         if let Some(last) = attempt.finalizer.as_ref().filter(|last| !last.body.is_empty()) {
             return Err(self.stop(last.span, "`finally`"));
         }
+        self.block(&attempt.block, scope, ops)?;
+        // Behind the block, when it is known which variables hold what must not be touched.
         if let Some(handler) = &attempt.handler {
             let inner = self.new_scope(scope);
-            let mut is_plain = true;
             if let Some(param) = &handler.param {
                 let oxc_ast::ast::BindingPattern::BindingIdentifier(name) = &param.pattern else {
                     return Err(self.stop(param.span, "a `catch` that takes the error apart"));
@@ -101,16 +102,17 @@ impl<'a> Lowerer<'_, 'a> {
             // What the handler declares is its function's own; so are its `let`s, under names of their own.
             for statement in &handler.body.body {
                 self.declare_lexical(statement, inner)?;
-                is_plain &= (Harmless { names: &At { lowerer: self, scope: inner } }).statement(statement);
             }
-            if !is_plain {
+            let names = At { lowerer: self, scope: inner };
+            let harmless = Harmless::new(&names);
+            if !handler.body.body.iter().all(|statement| harmless.statement(statement)) {
                 return Err(self.stop(
                     handler.body.span,
                     "a `catch` that may leave something behind for later messages",
                 ));
             }
         }
-        self.block(&attempt.block, scope, ops)
+        Ok(())
     }
 
     pub(super) fn throw(
@@ -120,7 +122,7 @@ impl<'a> Lowerer<'_, 'a> {
         ops: &mut Vec<Op>,
     ) -> Lowering<()> {
         let stop = self.stop(statement.span(), "`throw`");
-        if !(Harmless { names: &At { lowerer: self, scope } }).statement(statement) {
+        if !Harmless::new(&At { lowerer: self, scope }).statement(statement) {
             return Err(stop);
         }
         self.refuse(stop, ops);

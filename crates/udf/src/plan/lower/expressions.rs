@@ -133,6 +133,9 @@ impl<'a> Lowerer<'_, 'a> {
         let after = self.go_back(before);
         let other = self.expression(&choice.alternate, scope)?;
         self.flow.join(&after);
+        if then.is_shared() || other.is_shared() {
+            return Err(self.stop(choice.span, "a choice of functions or constant lists"));
+        }
         let is_text = then.is_text && other.is_text;
         let nodes = union(then.nodes, &other.nodes);
         let expr = Expr::Choose(Box::new(test.expr), Box::new(then.expr), Box::new(other.expr));

@@ -47,7 +47,7 @@ impl<'a> Lowerer<'_, 'a> {
 
     /// Whether top-level code does nothing but make a value.
     fn is_harmless(&self, expression: &Expression<'_>) -> bool {
-        (Harmless { names: &TopLevel { lowerer: self } }).expression(expression)
+        Harmless::new(&TopLevel { lowerer: self }).expression(expression)
     }
 
     fn global(&mut self, statement: &'a Statement<'a>) -> Lowering<()> {
@@ -77,7 +77,9 @@ impl<'a> Lowerer<'_, 'a> {
                 Some(known) => known,
                 None if self.is_harmless(init) => Known::Unreadable,
                 None => {
-                    return Err(self.stop(init.span(), "top-level code that does something when it is loaded"));
+                    return Err(
+                        self.stop(init.span(), "top-level code that does something when it is loaded")
+                    );
                 }
             },
         };

@@ -129,7 +129,14 @@ impl<'a> Lowerer<'_, 'a> {
         let Some(names) = names else {
             return Err(self.stop(round.right.span(), "a loop over the names of what is not a constant"));
         };
-        self.rounds(names, &round.left, &round.body, scope, ops)
+        self.rounds(names, &round.left, &round.body, scope, ops)?;
+        // A name that a round deletes would not have its turn any more.
+        match right.known {
+            Known::Object(object) if !self.tables.contains_key(&object) => {
+                Err(self.stop(round.span, "a loop that changes the object whose names it goes through"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One round for each value.

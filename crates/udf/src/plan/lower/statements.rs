@@ -169,13 +169,16 @@ impl<'a> Lowerer<'_, 'a> {
         let mut ops = Vec::new();
         let held = self.hold(value, &mut ops)?;
         let before = self.flow.clone();
-        let other = self.expression(other, scope)?;
+        let default = self.expression(other, scope)?;
         let after = self.go_back(before);
         self.flow.join(&after);
         let (test, value) = (self.read(held), self.read(held));
-        let nodes = super::state::union(value.nodes, &other.nodes);
+        if value.is_shared() || default.is_shared() {
+            return Err(self.stop(other.span(), "a choice of functions or constant lists"));
+        }
+        let nodes = super::state::union(value.nodes, &default.nodes);
         let test = Expr::IsUndefined(Box::new(test.expr));
-        let chosen = Expr::Choose(Box::new(test), Box::new(other.expr), Box::new(value.expr));
+        let chosen = Expr::Choose(Box::new(test), Box::new(default.expr), Box::new(value.expr));
         Ok(Value::new(after_ops(ops, chosen)).with_nodes(nodes))
     }
 
@@ -232,8 +235,7 @@ impl<'a> Lowerer<'_, 'a> {
 
     /// Notes the name of a variable that comes to hold a function or a constant list.
     pub(super) fn guard(&mut self, name: &'a str, value: &Value<'a>) {
-        let is_opaque = matches!(value.expr, Expr::Opaque);
-        if is_opaque || matches!(value.known, Known::Table(_) | Known::Function(_) | Known::Unreadable) {
+        if value.is_shared() {
             self.guarded.insert(name);
         }
     }
