@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use millrace_model::{
-    Cell, CellError, ColumnId, Failure, MessageBatch, MessageLayout, Micros, Offset, RowSink, TopicId, Transform,
-    TransformFactory,
+    Cell, CellError, ColumnId, Failure, MessageBatch, MessageLayout, Micros, Offset, RowSink, TopicId,
+    Transform, TransformFactory,
 };
 use millrace_table::{RowBuilder, TableSchema, TableSpec};
 use millrace_udf::{Script, Udf, UdfConfig};
@@ -153,7 +153,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut plan = udf.create()?;
             let names = udf.explanation().writes.clone();
             let mut copies = Copies { names, ..Copies::default() };
-            report("plan", best(runs * 8, &batch, |batch| plan.transform(batch, 0..batch.len(), &mut copies)), node);
+            report(
+                "plan",
+                best(runs * 8, &batch, |batch| plan.transform(batch, 0..batch.len(), &mut copies)),
+                node,
+            );
             let with_rows = |transform: &mut Box<dyn Transform>, runs: usize| {
                 best(runs, &batch, |_| {
                     let mut rows = RowBuilder::new(Arc::clone(&spec), Arc::clone(&batch));
@@ -164,7 +168,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             report("plan, into the table's columns", with_rows(&mut plan, runs * 8), node);
             let interpreted = Udf::load(UdfConfig { native_plan: false, ..config })?;
             let mut engine = interpreted.create()?;
-            report("QuickJS", best(runs, &batch, |batch| engine.transform(batch, 0..batch.len(), &mut copies)), node);
+            report(
+                "QuickJS",
+                best(runs, &batch, |batch| engine.transform(batch, 0..batch.len(), &mut copies)),
+                node,
+            );
             report("QuickJS, into the table's columns", with_rows(&mut engine, runs), node);
             if copies.failures > 0 || udf.stats().plan_fallbacks > 0 {
                 return Err(format!("not all messages were planned: {:?}", udf.stats()).into());

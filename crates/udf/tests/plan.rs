@@ -54,10 +54,16 @@ fn what_stands_in_the_way_is_named_with_its_place() {
     let cases = [
         ("row.a = o.a.toUpperCase(); return JSON.stringify(row);", "test.js:2:9: a call of `toUpperCase`"),
         ("row.d = new Date();\nreturn JSON.stringify(row);", "test.js:2:9: `new`"),
-        ("row.a = o.constructor; return JSON.stringify(row);", "test.js:2:9: `constructor`, which every object has"),
+        (
+            "row.a = o.constructor; return JSON.stringify(row);",
+            "test.js:2:9: `constructor`, which every object has",
+        ),
         ("while (o.a) {} return null;", "test.js:2:1: a loop whose rounds are not known"),
         ("for (var k in o) { row[k] = o[k]; } return JSON.stringify(row);", "a loop over the names"),
-        ("row[o.key] = 1; return JSON.stringify(row);", "test.js:2:5: a property whose name depends on the message"),
+        (
+            "row[o.key] = 1; return JSON.stringify(row);",
+            "test.js:2:5: a property whose name depends on the message",
+        ),
         ("row['7'] = 1; return JSON.stringify(row);", "a property named `7`"),
         ("row.__proto__ = o; return JSON.stringify(row);", "a property named `__proto__`"),
         ("o.a.b = 1; return JSON.stringify(o);", "a change of what is neither"),
@@ -65,7 +71,10 @@ fn what_stands_in_the_way_is_named_with_its_place() {
         ("row.o = o; return JSON.stringify(row);", "the parsed message as an object"),
         ("return JSON.stringify(row, null, 2);", "with a replacer or an indent"),
         ("count = 1; return JSON.stringify(row);", "an assignment to `count`, which outlives the message"),
-        ("function g() { return g(); } row.a = g(); return JSON.stringify(row);", "a function that calls itself"),
+        (
+            "function g() { return g(); } row.a = g(); return JSON.stringify(row);",
+            "a function that calls itself",
+        ),
         ("var JSON = { stringify: function () { return 'x'; } }; return JSON.stringify(row);", "test.js"),
         ("row.a = this.x; return JSON.stringify(row);", "`this`"),
         ("row.a = {...o}; return JSON.stringify(row);", "`...` in an object"),
@@ -113,7 +122,10 @@ fn several_scripts_are_read_in_their_order() {
     let script = |name: &str, source: &str| Script { name: name.to_owned(), source: source.to_owned() };
     let scripts = vec![
         script("names.js", "\u{feff}var NAMES = ['a', 'b'];"),
-        script("f.js", "'use strict';\nconst f = (s) => { const o = JSON.parse(s), row = {};\n for (const n of NAMES) row[n] = o[n];\n return JSON.stringify(row); };"),
+        script(
+            "f.js",
+            "'use strict';\nconst f = (s) => { const o = JSON.parse(s), row = {};\n for (const n of NAMES) row[n] = o[n];\n return JSON.stringify(row); };",
+        ),
     ];
     let udf = Udf::load(UdfConfig::new(scripts, "f")).unwrap();
     assert!(udf.explanation().is_native, "{}", udf.explanation());
@@ -192,7 +204,7 @@ fn whatever_is_rare_is_left_to_the_engine_and_counted() {
     let stats = udf.stats();
     assert_eq!((stats.calls, stats.rows, stats.filtered), (8, 4, 1));
     assert_eq!(stats.planned + stats.plan_fallbacks, 8);
-    assert_eq!(stats.plan_fallbacks, 5, "{stats:?}");
+    assert_eq!(stats.plan_fallbacks, 6, "{stats:?}");
 }
 
 #[test]
@@ -219,7 +231,10 @@ fn an_engine_is_started_only_when_one_is_needed() {
 
 #[test]
 fn names_may_be_spelled_with_escapes_anywhere() {
-    let udf = load("function f(s) { const o = JSON.parse(s); return JSON.stringify({ x: o.name, y: o.in.name }); }").unwrap();
+    let udf = load(
+        "function f(s) { const o = JSON.parse(s); return JSON.stringify({ x: o.name, y: o.in.name }); }",
+    )
+    .unwrap();
     let outcomes = run(&udf, &[r#"{"n\u0061me":"\u0041\/\u00e9","\u0069n":{"n\u0061me":1.0}}"#]);
     assert_eq!(outcomes, [row("{\"x\":\"A/\u{e9}\",\"y\":1}")]);
     assert_eq!(udf.stats().planned, 1);

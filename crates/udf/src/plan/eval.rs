@@ -134,7 +134,9 @@ impl Machine {
             Val::Bool(_) | Val::Number(_) | Val::Text(_) => return self.get_of_primitive(task, name),
             Val::Object(object) => {
                 let object = task.program.objects.get(usize::from(object)).ok_or(Halt::Refuse)?;
-                let named = |slot: &&u16| task.program.slots.get(usize::from(**slot)).is_some_and(|slot| slot.name == name);
+                let named = |slot: &&u16| {
+                    task.program.slots.get(usize::from(**slot)).is_some_and(|slot| slot.name == name)
+                };
                 let slot = object.slots.iter().find(named);
                 return Ok(match slot.and_then(|slot| self.slots.get(usize::from(*slot))) {
                     Some(Stored::Set(value, ..)) => *value,
@@ -149,7 +151,10 @@ impl Machine {
             return self.get_of_primitive(task, name);
         }
         let children = &nodes.get(usize::from(node)).ok_or(Halt::Refuse)?.children;
-        let child = children.iter().copied().find(|&child| nodes.get(usize::from(child)).is_some_and(|child| child.name == name));
+        let child = children
+            .iter()
+            .copied()
+            .find(|&child| nodes.get(usize::from(child)).is_some_and(|child| child.name == name));
         // A part that the scan did not look for.
         let child = child.ok_or(Halt::Refuse)?;
         let child_node = nodes.get(usize::from(child)).ok_or(Halt::Refuse)?;
@@ -191,7 +196,9 @@ impl Machine {
             Val::Undefined | Val::Null => false,
             Val::Bool(value) => value,
             Val::Number(number) => number != 0.0 && !number.is_nan(),
-            Val::Text(Text::Message(start, end) | Text::Scanned(start, end) | Text::Made(start, end)) => start < end,
+            Val::Text(Text::Message(start, end) | Text::Scanned(start, end) | Text::Made(start, end)) => {
+                start < end
+            }
             Val::Text(text) => !self.str(task, text)?.is_empty(),
             Val::Root | Val::Object(_) => true,
             Val::Part(node) => match self.kind(node) {

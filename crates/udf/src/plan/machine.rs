@@ -166,7 +166,8 @@ impl Machine {
     pub(super) fn parse(&mut self, task: Task<'_>) -> Run<Val> {
         if !self.is_scanned {
             let nodes = &task.program.nodes;
-            scan(task.message, nodes, &mut self.parts, &mut self.scratch, task.has_overlay).ok_or(Halt::Refuse)?;
+            scan(task.message, nodes, &mut self.parts, &mut self.scratch, task.has_overlay)
+                .ok_or(Halt::Refuse)?;
             self.is_scanned = true;
         }
         Ok(Val::Root)

@@ -32,7 +32,9 @@ impl Machine {
                     let raw = task.message.get(part.start as usize..part.end as usize).ok_or(Halt::Refuse)?;
                     match part.kind {
                         Kind::String => unescape_into(&mut self.made, raw).ok_or(Halt::Refuse)?,
-                        Kind::Number if part.is_odd => format_into(&mut self.made, raw).ok_or(Halt::Refuse)?,
+                        Kind::Number if part.is_odd => {
+                            format_into(&mut self.made, raw).ok_or(Halt::Refuse)?
+                        }
                         Kind::Number => self.made.push_str(raw),
                         _ => return Err(Halt::Refuse),
                     }

@@ -79,7 +79,9 @@ fn count(expr: &Expr, reads: &mut [usize]) {
 fn drop_ops(ops: &mut Vec<Op>, reads: &[usize]) -> bool {
     let before = ops.len();
     ops.retain(|op| match op {
-        Op::Set(local, expr) => reads.get(usize::from(*local)).is_none_or(|&reads| reads > 0) || !expr.is_idle(),
+        Op::Set(local, expr) => {
+            reads.get(usize::from(*local)).is_none_or(|&reads| reads > 0) || !expr.is_idle()
+        }
         _ => true,
     });
     let mut dropped = ops.len() < before;

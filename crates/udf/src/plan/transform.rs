@@ -229,7 +229,8 @@ impl Machine {
                     Kind::String => Ready::String(self.text(task, value)?),
                     Kind::Number if !part.is_odd => Ready::Json(Text::Message(part.start, part.end)),
                     Kind::Number => {
-                        let raw = task.message.get(part.start as usize..part.end as usize).ok_or(Halt::Refuse)?;
+                        let raw =
+                            task.message.get(part.start as usize..part.end as usize).ok_or(Halt::Refuse)?;
                         let start = self.made.len();
                         format_into(&mut self.made, raw).ok_or(Halt::Refuse)?;
                         Ready::Json(self.made_since(start)?)
@@ -251,7 +252,9 @@ impl Machine {
         let text = match value {
             Val::Undefined | Val::Null => return Ok(None),
             Val::Text(text) => text,
-            Val::Part(node) if self.parts.get(usize::from(node)).is_some_and(|part| part.kind == Kind::String) => {
+            Val::Part(node)
+                if self.parts.get(usize::from(node)).is_some_and(|part| part.kind == Kind::String) =>
+            {
                 self.text(task, value)?
             }
             _ => return Err(Halt::Refuse),

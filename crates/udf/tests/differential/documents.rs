@@ -9,17 +9,71 @@ pub const NAMES: [&str; 10] =
     ["a", "b", "c", "labels", "jsonPayload", "a name", "gr\u{fc}\u{df}e", "severity", "list", "values"];
 
 const ODD_NAMES: [&str; 18] = [
-    "", "0", "1", "10", "007", "4294967295", "1e3", "-1", "__proto__", "constructor", "toString", "hasOwnProperty",
-    "length", "toJSON", "\u{1f600}", "quo\"te", "line\nbreak", "\u{7f}\u{80}\u{2028}",
+    "",
+    "0",
+    "1",
+    "10",
+    "007",
+    "4294967295",
+    "1e3",
+    "-1",
+    "__proto__",
+    "constructor",
+    "toString",
+    "hasOwnProperty",
+    "length",
+    "toJSON",
+    "\u{1f600}",
+    "quo\"te",
+    "line\nbreak",
+    "\u{7f}\u{80}\u{2028}",
 ];
 
 const NUMBERS: [&str; 44] = [
-    "0", "-0", "1", "-1", "42", "1.0", "1.50", "-0.0", "0.1", "0.10", "1e0", "1E5", "1e21", "1e-7", "123e-20",
-    "0.000001", "0.0000001", "0.0000012", "100000000000000000000", "999999999999999", "9999999999999999",
-    "9007199254740993", "123456789012345678901234567890", "5e-324", "2.2250738585072014e-308", "1.7976931348623157e308",
-    "1e999", "-1e999", "4.35", "0.30000000000000004", "1.7976931348623159e308", "3.141592653589793238", "1e400",
-    "12345.678900", "1.10e+2", "1e+2", "0e5", "0.0e-5", "123456789.123456", "1234567890.123456", "1e20", "1e-6",
-    "179769313486231570000", "-9223372036854775808",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "42",
+    "1.0",
+    "1.50",
+    "-0.0",
+    "0.1",
+    "0.10",
+    "1e0",
+    "1E5",
+    "1e21",
+    "1e-7",
+    "123e-20",
+    "0.000001",
+    "0.0000001",
+    "0.0000012",
+    "100000000000000000000",
+    "999999999999999",
+    "9999999999999999",
+    "9007199254740993",
+    "123456789012345678901234567890",
+    "5e-324",
+    "2.2250738585072014e-308",
+    "1.7976931348623157e308",
+    "1e999",
+    "-1e999",
+    "4.35",
+    "0.30000000000000004",
+    "1.7976931348623159e308",
+    "3.141592653589793238",
+    "1e400",
+    "12345.678900",
+    "1.10e+2",
+    "1e+2",
+    "0e5",
+    "0.0e-5",
+    "123456789.123456",
+    "1234567890.123456",
+    "1e20",
+    "1e-6",
+    "179769313486231570000",
+    "-9223372036854775808",
 ];
 
 /// A message.
@@ -62,8 +116,8 @@ fn mutated(random: &mut Random, make: fn(&mut Random) -> String) -> String {
     for _ in 0..=random.below(2) {
         let at = random.below(text.len().max(1)).min(text.len());
         let junk = random.pick(&[
-            "\"", "\\", "{", "}", "[", "]", ",", ":", "0", "-", ".", "e", "\n", "\u{feff}", "\u{a0}", "\u{0}", "t", "'",
-            "\\u", "\\ud83d", "1", " ", "//",
+            "\"", "\\", "{", "}", "[", "]", ",", ":", "0", "-", ".", "e", "\n", "\u{feff}", "\u{a0}",
+            "\u{0}", "t", "'", "\\u", "\\ud83d", "1", " ", "//",
         ]);
         match random.below(3) {
             0 if at < text.len() => drop(text.remove(at)),
@@ -143,7 +197,8 @@ fn object(random: &mut Random, out: &mut String, depth: usize, properties_max: u
 fn number(random: &mut Random, out: &mut String) {
     match random.below(4) {
         0 => out.push_str(&(random.next() >> random.below(64)).to_string()),
-        1 => out.push_str(&format!("{}", f64::from_bits(random.next())).replace("inf", "0").replace("NaN", "0")),
+        1 => out
+            .push_str(&format!("{}", f64::from_bits(random.next())).replace("inf", "0").replace("NaN", "0")),
         _ => out.push_str(random.pick(&NUMBERS)),
     }
 }
@@ -152,9 +207,24 @@ fn string(random: &mut Random, out: &mut String) {
     let mut text = String::new();
     for _ in 0..random.below(4) {
         match random.below(8) {
-            0 => text.push_str(random.pick(&["\u{1f600}", "\u{e9}", "\u{2028}", "\u{7f}", "\u{10ffff}", "\u{20ac}"])),
-            1 => text.push_str(random.pick(&["\"", "\\", "\n", "\t", "\u{0}", "\u{1f}", "/", "\u{8}\u{c}\r"])),
-            2 => text.push_str(random.pick(&["{\"json\": \"in json\"}", "C:\\dir\\file", "200", "ERROR", "true"])),
+            0 => text.push_str(random.pick(&[
+                "\u{1f600}",
+                "\u{e9}",
+                "\u{2028}",
+                "\u{7f}",
+                "\u{10ffff}",
+                "\u{20ac}",
+            ])),
+            1 => {
+                text.push_str(random.pick(&["\"", "\\", "\n", "\t", "\u{0}", "\u{1f}", "/", "\u{8}\u{c}\r"]))
+            }
+            2 => text.push_str(random.pick(&[
+                "{\"json\": \"in json\"}",
+                "C:\\dir\\file",
+                "200",
+                "ERROR",
+                "true",
+            ])),
             _ => text.extend((0..random.below(24)).map(|index| char::from(b'a' + (index % 26) as u8))),
         }
     }
@@ -162,7 +232,14 @@ fn string(random: &mut Random, out: &mut String) {
     quote(random, out, &text, spelled);
     if random.once_in(40) {
         out.pop();
-        out.push_str(random.pick(&["\\ud800", "\\udc00x", "\\uD83D\\uDE00", "\\ud83d\\ud83d", "\\udfff\\ud800", "\\ud800\\u0041"]));
+        out.push_str(random.pick(&[
+            "\\ud800",
+            "\\udc00x",
+            "\\uD83D\\uDE00",
+            "\\ud83d\\ud83d",
+            "\\udfff\\ud800",
+            "\\ud800\\u0041",
+        ]));
         out.push('"');
     }
 }

@@ -36,11 +36,8 @@ pub struct Node {
 impl Node {
     /// Starts it, when it is installed.
     pub fn start() -> Option<Self> {
-        let spawned = Command::new("node")
-            .args(["-e", PROGRAM])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
+        let spawned =
+            Command::new("node").args(["-e", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.ok()?;
         let (input, output) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
         Some(Self { child, input, output })

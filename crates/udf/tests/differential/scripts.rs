@@ -20,7 +20,11 @@ pub fn script(random: &mut Random) -> String {
         (_, 4) => format!("JSON.stringify(({} && null) || {{ c: {} }})", writer.value(1), writer.value(1)),
         _ => "JSON.stringify(row)".to_owned(),
     };
-    let start = writer.random.pick(&["var row = {};", "const row = { first: o.a };", "var row = { nested: { x: o.b, y: 'y' }, z: null };"]);
+    let start = writer.random.pick(&[
+        "var row = {};",
+        "const row = { first: o.a };",
+        "var row = { nested: { x: o.b, y: 'y' }, z: null };",
+    ]);
     let text = if result == "text" { "var text = JSON.stringify(row);" } else { "" };
     let parse = writer.random.pick(&[
         "var o = JSON.parse(s);",
@@ -56,7 +60,9 @@ impl Writer<'_> {
         let chain = if optional { "?." } else { "" };
         match plain && !self.random.once_in(4) {
             true => format!("{base}{}{name}", if optional { "?." } else { "." }),
-            false => format!("{base}{chain}[{name:?}]").replace("\\u{fc}", "\u{fc}").replace("\\u{df}", "\u{df}"),
+            false => {
+                format!("{base}{chain}[{name:?}]").replace("\\u{fc}", "\u{fc}").replace("\\u{df}", "\u{df}")
+            }
         }
     }
 
@@ -110,7 +116,20 @@ impl Writer<'_> {
 
     fn literal(&mut self) -> String {
         self.random
-            .pick(&["null", "undefined", "'text'", "''", "0", "-0", "1.5", "1e21", "true", "false", "'\\u00e9\\n\"'", "'\u{1f600}'"])
+            .pick(&[
+                "null",
+                "undefined",
+                "'text'",
+                "''",
+                "0",
+                "-0",
+                "1.5",
+                "1e21",
+                "true",
+                "false",
+                "'\\u00e9\\n\"'",
+                "'\u{1f600}'",
+            ])
             .to_owned()
     }
 
@@ -121,9 +140,14 @@ impl Writer<'_> {
             1 => format!("({a}) !== undefined"),
             2 => format!("({a}) == null"),
             3 => format!("!({a})"),
-            4 => format!("typeof ({a}) === {}", self.random.pick(&["'string'", "'object'", "'number'", "'undefined'"])),
+            4 => format!(
+                "typeof ({a}) === {}",
+                self.random.pick(&["'string'", "'object'", "'number'", "'undefined'"])
+            ),
             5 => format!("Array.isArray({a})"),
-            6 => format!("({:?} in o)", self.name()).replace("\\u{fc}", "\u{fc}").replace("\\u{df}", "\u{df}"),
+            6 => {
+                format!("({:?} in o)", self.name()).replace("\\u{fc}", "\u{fc}").replace("\\u{df}", "\u{df}")
+            }
             7 => "o.hasOwnProperty('a')".to_owned(),
             8 => format!("({a}) > 1"),
             9 => format!("({a}) != {}", self.literal()),

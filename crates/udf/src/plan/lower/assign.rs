@@ -1,8 +1,8 @@
 //! Assignments, `++`, and `delete`.
 
 use oxc_ast::ast::{
-    AssignmentExpression, AssignmentTarget, Expression, MemberExpression, SimpleAssignmentTarget, UnaryExpression,
-    UpdateExpression,
+    AssignmentExpression, AssignmentTarget, Expression, MemberExpression, SimpleAssignmentTarget,
+    UnaryExpression, UpdateExpression,
 };
 use oxc_span::{GetSpan, Span};
 use oxc_syntax::operator::AssignmentOperator;
@@ -21,7 +21,11 @@ enum Target {
 }
 
 impl<'a> Lowerer<'_, 'a> {
-    pub(super) fn assignment(&mut self, assignment: &'a AssignmentExpression<'a>, scope: usize) -> Lowering<Value<'a>> {
+    pub(super) fn assignment(
+        &mut self,
+        assignment: &'a AssignmentExpression<'a>,
+        scope: usize,
+    ) -> Lowering<Value<'a>> {
         let mut ops = Vec::new();
         if assignment.operator == AssignmentOperator::Assign {
             let target = self.target(&assignment.left, scope)?;
@@ -112,11 +116,19 @@ impl<'a> Lowerer<'_, 'a> {
                 self.overlay_at.get_or_insert(span);
                 Ok(OVERLAY)
             }
-            _ => Err(self.stop(span, "a change of what is neither the parsed message nor an object made here")),
+            _ => {
+                Err(self.stop(span, "a change of what is neither the parsed message nor an object made here"))
+            }
         }
     }
 
-    fn store(&mut self, target: Target, value: Value<'a>, span: Span, ops: &mut Vec<Op>) -> Lowering<Value<'a>> {
+    fn store(
+        &mut self,
+        target: Target,
+        value: Value<'a>,
+        span: Span,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<Value<'a>> {
         match target {
             Target::Variable(variable) => {
                 self.set(variable, value, ops);
@@ -127,7 +139,13 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// Sets a property; answers the value as the assignment's own.
-    pub(super) fn put(&mut self, slot: SlotId, value: Value<'a>, span: Span, ops: &mut Vec<Op>) -> Lowering<Value<'a>> {
+    pub(super) fn put(
+        &mut self,
+        slot: SlotId,
+        value: Value<'a>,
+        span: Span,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<Value<'a>> {
         let is_opaque = matches!(value.expr, Expr::Opaque);
         if is_opaque || matches!(value.known, Known::Function(_) | Known::Table(_)) {
             return Err(self.stop(span, "a property that is a function or a constant list"));
@@ -156,10 +174,15 @@ impl<'a> Lowerer<'_, 'a> {
     /// What stands now where an assignment with an operator goes.
     fn current(&mut self, target: &'a AssignmentTarget<'a>, scope: usize) -> Lowering<Value<'a>> {
         match target {
-            AssignmentTarget::AssignmentTargetIdentifier(name) => match self.find_local(name.name.as_str(), scope) {
-                Some(variable) => Ok(self.read(variable)),
-                None => Err(self.stop(name.span, format!("an assignment to `{}`, which outlives the message", name.name))),
-            },
+            AssignmentTarget::AssignmentTargetIdentifier(name) => {
+                match self.find_local(name.name.as_str(), scope) {
+                    Some(variable) => Ok(self.read(variable)),
+                    None => Err(self.stop(
+                        name.span,
+                        format!("an assignment to `{}`, which outlives the message", name.name),
+                    )),
+                }
+            }
             other => match other.as_member_expression() {
                 Some(member) => self.member(member, scope),
                 None => Err(self.stop(other.span(), "an assignment that takes a value apart")),

@@ -63,7 +63,11 @@ impl<'a> Lowerer<'_, 'a> {
         }
     }
 
-    pub(super) fn logical(&mut self, logical: &'a LogicalExpression<'a>, scope: usize) -> Lowering<Value<'a>> {
+    pub(super) fn logical(
+        &mut self,
+        logical: &'a LogicalExpression<'a>,
+        scope: usize,
+    ) -> Lowering<Value<'a>> {
         let left = self.expression(&logical.left, scope)?;
         let decided = match logical.operator {
             LogicalOperator::And => truth(&left).map(|is_true| !is_true),
@@ -83,6 +87,9 @@ impl<'a> Lowerer<'_, 'a> {
         let right = self.expression(&logical.right, scope)?;
         let after = self.go_back(before);
         self.flow.join(&after);
+        if left.is_shared() || right.is_shared() {
+            return Err(self.stop(logical.span, "a choice of functions or constant lists"));
+        }
         let is_text = left.is_text && right.is_text;
         let nodes = union(left.nodes, &right.nodes);
         let (a, b) = (Box::new(left.expr), Box::new(right.expr));

@@ -9,7 +9,12 @@ use super::{Lowerer, Lowering, Op, Stop};
 use crate::plan::program::Expr;
 
 impl<'a> Lowerer<'_, 'a> {
-    pub(super) fn choice(&mut self, choice: &'a IfStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn choice(
+        &mut self,
+        choice: &'a IfStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let test = self.expression(&choice.test, scope)?;
         let other = choice.alternate.as_ref();
         if let Some(is_true) = truth(&test) {
@@ -54,7 +59,7 @@ impl<'a> Lowerer<'_, 'a> {
                 self.calls.truncate(calls);
                 self.frames.truncate(frames);
                 self.partly.truncate(partly);
-                if !(Harmless { names: &At { lowerer: self, scope } }).statement(statement) {
+                if !Harmless::new(&At { lowerer: self, scope }).statement(statement) {
                     return Err(stop);
                 }
                 self.flow = self.resume(before);
@@ -74,13 +79,19 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// Whatever is thrown sends the message to the engine, so the handler need not have an equal.
-    pub(super) fn attempt(&mut self, attempt: &'a TryStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn attempt(
+        &mut self,
+        attempt: &'a TryStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         if let Some(last) = attempt.finalizer.as_ref().filter(|last| !last.body.is_empty()) {
             return Err(self.stop(last.span, "`finally`"));
         }
+        self.block(&attempt.block, scope, ops)?;
+        // Behind the block, when it is known which variables hold what must not be touched.
         if let Some(handler) = &attempt.handler {
             let inner = self.new_scope(scope);
-            let mut is_plain = true;
             if let Some(param) = &handler.param {
                 let oxc_ast::ast::BindingPattern::BindingIdentifier(name) = &param.pattern else {
                     return Err(self.stop(param.span, "a `catch` that takes the error apart"));
@@ -91,25 +102,39 @@ impl<'a> Lowerer<'_, 'a> {
             // What the handler declares is its function's own; so are its `let`s, under names of their own.
             for statement in &handler.body.body {
                 self.declare_lexical(statement, inner)?;
-                is_plain &= (Harmless { names: &At { lowerer: self, scope: inner } }).statement(statement);
             }
-            if !is_plain {
-                return Err(self.stop(handler.body.span, "a `catch` that may leave something behind for later messages"));
+            let names = At { lowerer: self, scope: inner };
+            let harmless = Harmless::new(&names);
+            if !handler.body.body.iter().all(|statement| harmless.statement(statement)) {
+                return Err(self.stop(
+                    handler.body.span,
+                    "a `catch` that may leave something behind for later messages",
+                ));
             }
         }
-        self.block(&attempt.block, scope, ops)
+        Ok(())
     }
 
-    pub(super) fn throw(&mut self, statement: &'a Statement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn throw(
+        &mut self,
+        statement: &'a Statement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let stop = self.stop(statement.span(), "`throw`");
-        if !(Harmless { names: &At { lowerer: self, scope } }).statement(statement) {
+        if !Harmless::new(&At { lowerer: self, scope }).statement(statement) {
             return Err(stop);
         }
         self.refuse(stop, ops);
         Ok(())
     }
 
-    pub(super) fn block(&mut self, block: &'a BlockStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn block(
+        &mut self,
+        block: &'a BlockStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let inner = self.new_scope(scope);
         self.hoist(&block.body, inner, false)?;
         self.statements(&block.body, inner, ops)

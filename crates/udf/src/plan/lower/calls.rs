@@ -17,7 +17,8 @@ impl<'a> Lowerer<'_, 'a> {
             return self.method(call, member, scope);
         }
         if let Expression::Identifier(name) = &call.callee {
-            let is_free = self.find_local(name.name.as_str(), scope).is_none() && !self.declared.contains(name.name.as_str());
+            let is_free = self.find_local(name.name.as_str(), scope).is_none()
+                && !self.declared.contains(name.name.as_str());
             match (name.name.as_str(), is_free) {
                 ("String", true) if call.arguments.len() == 1 => {
                     let value = self.argument(call, 0, scope)?;
@@ -72,7 +73,8 @@ impl<'a> Lowerer<'_, 'a> {
             let is_idle = value.expr.is_idle() && !is_moving;
             held.push(if is_idle { Ok(value) } else { Err(self.hold(value, &mut ops)?) });
         }
-        let arguments = held.into_iter().map(|held| held.unwrap_or_else(|variable| self.read(variable))).collect();
+        let arguments =
+            held.into_iter().map(|held| held.unwrap_or_else(|variable| self.read(variable))).collect();
         let result = self.new_variable(false, Known::Const(Const::Undefined))?;
         self.deeper(call.span, |this| {
             this.framed(FrameKind::Call(result), &mut ops, |this, ops| {
@@ -114,7 +116,9 @@ impl<'a> Lowerer<'_, 'a> {
                 let object = self.expression(&member.object, scope)?;
                 let key = self.argument(call, 0, scope)?;
                 let Some(key) = key.constant() else {
-                    return Err(self.stop(call.span, "`hasOwnProperty` of a name that depends on the message"));
+                    return Err(
+                        self.stop(call.span, "`hasOwnProperty` of a name that depends on the message")
+                    );
                 };
                 // An object of the message may have a property of that very name.
                 let method = self.text(name);
@@ -129,7 +133,8 @@ impl<'a> Lowerer<'_, 'a> {
             "forEach" if call.arguments.len() == 1 => {
                 let list = self.expression(&member.object, scope)?;
                 let function = self.argument(call, 0, scope)?.known;
-                let (Some(list), Known::Function(function)) = (elements(&list).map(<[_]>::to_vec), function) else {
+                let (Some(list), Known::Function(function)) = (elements(&list).map(<[_]>::to_vec), function)
+                else {
                     return Err(self.stop(call.span, "`forEach` of what is not a constant list"));
                 };
                 self.for_each(call, list, function)

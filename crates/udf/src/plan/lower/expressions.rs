@@ -34,7 +34,7 @@ impl<'a> Lowerer<'_, 'a> {
             Expression::CallExpression(call) => self.call(call, scope),
             Expression::ChainExpression(chain) => self.chain(&chain.expression, scope),
             Expression::ObjectExpression(object) => self.object(object, scope),
-            Expression::ArrayExpression(array) => match self.constant(expression) {
+            Expression::ArrayExpression(array) => match self.constant(expression, Some(scope)) {
                 Some(known) => Ok(self.value_of(known)),
                 None => Err(self.stop(array.span, "an array that is not of constants")),
             },
@@ -68,7 +68,9 @@ impl<'a> Lowerer<'_, 'a> {
                 Err(self.stop(span, format!("`{name}`, which is declared twice or is not a plain constant")))
             }
             Some(known) => Ok(self.value_of(known)),
-            None if self.declared.contains(name) => Err(self.stop(span, format!("`{name}` before its declaration"))),
+            None if self.declared.contains(name) => {
+                Err(self.stop(span, format!("`{name}` before its declaration")))
+            }
             None if name == "undefined" => Ok(super::statements::undefined()),
             None => Err(self.stop(span, format!("the global `{name}`"))),
         }
@@ -111,7 +113,9 @@ impl<'a> Lowerer<'_, 'a> {
         if let Some(text) = constant {
             return Ok(self.value_of(Known::Const(Const::Text(text.into()))));
         }
-        parts.retain(|part| !matches!(part, Expr::Text(text) if self.program.texts[usize::from(*text)].is_empty()));
+        parts.retain(
+            |part| !matches!(part, Expr::Text(text) if self.program.texts[usize::from(*text)].is_empty()),
+        );
         Ok(Value::text(Expr::Concat(parts)))
     }
 
@@ -120,7 +124,8 @@ impl<'a> Lowerer<'_, 'a> {
         if let Some(is_true) = truth(&test) {
             let mut ops = Vec::new();
             evaluate(test.expr, &mut ops);
-            let value = self.expression(if is_true { &choice.consequent } else { &choice.alternate }, scope)?;
+            let value =
+                self.expression(if is_true { &choice.consequent } else { &choice.alternate }, scope)?;
             return Ok(Value { expr: after_ops(ops, value.expr), ..value });
         }
         let before = self.flow.clone();
@@ -128,6 +133,9 @@ impl<'a> Lowerer<'_, 'a> {
         let after = self.go_back(before);
         let other = self.expression(&choice.alternate, scope)?;
         self.flow.join(&after);
+        if then.is_shared() || other.is_shared() {
+            return Err(self.stop(choice.span, "a choice of functions or constant lists"));
+        }
         let is_text = then.is_text && other.is_text;
         let nodes = union(then.nodes, &other.nodes);
         let expr = Expr::Choose(Box::new(test.expr), Box::new(then.expr), Box::new(other.expr));

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use oxc_ast::ast::{
-    ArrayExpressionElement, ArrowFunctionBody, BindingPattern, Expression, Function, ObjectExpression, ObjectPropertyKind,
-    PropertyKey, PropertyKind, Statement, UnaryExpression, VariableDeclarator,
+    ArrayExpressionElement, ArrowFunctionBody, BindingPattern, Expression, Function, ObjectExpression,
+    ObjectPropertyKind, PropertyKey, PropertyKind, Statement, UnaryExpression, VariableDeclarator,
 };
 use oxc_span::GetSpan;
 use oxc_syntax::operator::UnaryOperator;
@@ -47,7 +47,7 @@ impl<'a> Lowerer<'_, 'a> {
 
     /// Whether top-level code does nothing but make a value.
     fn is_harmless(&self, expression: &Expression<'_>) -> bool {
-        (Harmless { names: &TopLevel { lowerer: self } }).expression(expression)
+        Harmless::new(&TopLevel { lowerer: self }).expression(expression)
     }
 
     fn global(&mut self, statement: &'a Statement<'a>) -> Lowering<()> {
@@ -73,10 +73,14 @@ impl<'a> Lowerer<'_, 'a> {
         };
         let known = match &declarator.init {
             None => Known::Const(Const::Undefined),
-            Some(init) => match self.constant(init) {
+            Some(init) => match self.constant(init, None) {
                 Some(known) => known,
                 None if self.is_harmless(init) => Known::Unreadable,
-                None => return Err(self.stop(init.span(), "top-level code that does something when it is loaded")),
+                None => {
+                    return Err(
+                        self.stop(init.span(), "top-level code that does something when it is loaded")
+                    );
+                }
             },
         };
         self.declare_global(id.name.as_str(), known);
@@ -128,36 +132,41 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// A value that is written down in the script: a literal, a list, a look-up table, a function.
-    pub(super) fn constant(&self, expression: &'a Expression<'a>) -> Option<Known<'a>> {
+    pub(super) fn constant(&self, expression: &'a Expression<'a>, scope: Option<usize>) -> Option<Known<'a>> {
         if let Some(literal) = literal(expression) {
             return Some(Known::Const(literal));
         }
         match expression {
             Expression::ArrayExpression(array) => {
-                let element = |element: &'a ArrayExpressionElement<'a>| self.constant(element.as_expression()?);
+                let element =
+                    |element: &'a ArrayExpressionElement<'a>| self.constant(element.as_expression()?, scope);
                 let elements: Option<Vec<_>> = array.elements.iter().map(element).collect();
                 Some(Known::Table(Rc::new(Table::Array(elements?))))
             }
-            Expression::ObjectExpression(object) => self.constant_object(object).map(Known::Table),
-            other => self.function_expression(other, None),
+            Expression::ObjectExpression(object) => self.constant_object(object, scope).map(Known::Table),
+            other => self.function_expression(other, scope),
         }
     }
 
     /// An object of constants, as a look-up table.
-    pub(super) fn constant_object(&self, object: &'a ObjectExpression<'a>) -> Option<Rc<Table<'a>>> {
-                let mut entries: Vec<(Rc<str>, Known<'a>)> = Vec::new();
-                for property in &object.properties {
-                    let ObjectPropertyKind::ObjectProperty(property) = property else { return None };
-                    let key = plain_key(&property.key)?;
-                    let is_plain = property.kind == PropertyKind::Init && !property.computed;
-                    let is_odd = key == "__proto__" || crate::plan::names::is_digits(key);
-                    let is_twice = entries.iter().any(|(name, _)| **name == *key);
-                    if !is_plain || property.method || is_odd || is_twice {
-                        return None;
-                    }
-                    entries.push((key.into(), self.constant(&property.value)?));
-                }
-                Some(Rc::new(Table::Object(entries)))
+    pub(super) fn constant_object(
+        &self,
+        object: &'a ObjectExpression<'a>,
+        scope: Option<usize>,
+    ) -> Option<Rc<Table<'a>>> {
+        let mut entries: Vec<(Rc<str>, Known<'a>)> = Vec::new();
+        for property in &object.properties {
+            let ObjectPropertyKind::ObjectProperty(property) = property else { return None };
+            let key = plain_key(&property.key)?;
+            let is_plain = property.kind == PropertyKind::Init && !property.computed;
+            let is_odd = key == "__proto__" || crate::plan::names::is_digits(key);
+            let is_twice = entries.iter().any(|(name, _)| **name == *key);
+            if !is_plain || property.method || is_odd || is_twice {
+                return None;
+            }
+            entries.push((key.into(), self.constant(&property.value, scope)?));
+        }
+        Some(Rc::new(Table::Object(entries)))
     }
 }
 

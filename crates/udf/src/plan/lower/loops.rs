@@ -1,7 +1,8 @@
 //! Loops over what is known before any message: they are unrolled. And `switch`, which is a row of choices.
 
 use oxc_ast::ast::{
-    ForInStatement, ForOfStatement, ForStatement, ForStatementInit, ForStatementLeft, Statement, SwitchStatement,
+    ForInStatement, ForOfStatement, ForStatement, ForStatementInit, ForStatementLeft, Statement,
+    SwitchStatement,
 };
 use oxc_span::{GetSpan, Span};
 
@@ -14,9 +15,8 @@ use crate::plan::program::Expr;
 impl<'a> Lowerer<'_, 'a> {
     /// `break` or `continue`.
     pub(super) fn leave(&mut self, kind: FrameKind, span: Span, ops: &mut Vec<Op>) -> Lowering<()> {
-        let function = self.frames.iter().rposition(|frame| {
-            matches!(frame.kind, FrameKind::Call(_) | FrameKind::Top)
-        });
+        let function =
+            self.frames.iter().rposition(|frame| matches!(frame.kind, FrameKind::Call(_) | FrameKind::Top));
         let at = self.frames.iter().rposition(|frame| frame.kind == kind);
         let Some(at) = at.filter(|at| function.is_none_or(|function| *at > function)) else {
             return Err(self.stop(span, "a jump that is not understood"));
@@ -93,7 +93,12 @@ impl<'a> Lowerer<'_, 'a> {
         })
     }
 
-    pub(super) fn list_loop(&mut self, round: &'a ForOfStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn list_loop(
+        &mut self,
+        round: &'a ForOfStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let list = self.expression(&round.right, scope)?;
         let Some(list) = elements(&list).map(<[_]>::to_vec).filter(|_| !round.r#await) else {
             return Err(self.stop(round.right.span(), "a loop over what is not a constant list"));
@@ -101,7 +106,12 @@ impl<'a> Lowerer<'_, 'a> {
         self.rounds(list, &round.left, &round.body, scope, ops)
     }
 
-    pub(super) fn name_loop(&mut self, round: &'a ForInStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn name_loop(
+        &mut self,
+        round: &'a ForInStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let right = self.expression(&round.right, scope)?;
         let text = |text: &str| Known::Const(Const::Text(text.into()));
         let table = match &right.known {
@@ -119,7 +129,14 @@ impl<'a> Lowerer<'_, 'a> {
         let Some(names) = names else {
             return Err(self.stop(round.right.span(), "a loop over the names of what is not a constant"));
         };
-        self.rounds(names, &round.left, &round.body, scope, ops)
+        self.rounds(names, &round.left, &round.body, scope, ops)?;
+        // A name that a round deletes would not have its turn any more.
+        match right.known {
+            Known::Object(object) if !self.tables.contains_key(&object) => {
+                Err(self.stop(round.span, "a loop that changes the object whose names it goes through"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One round for each value.
@@ -174,7 +191,12 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// `switch`: cases are tried in order; each must end before the next begins, or be empty.
-    pub(super) fn switch(&mut self, switch: &'a SwitchStatement<'a>, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    pub(super) fn switch(
+        &mut self,
+        switch: &'a SwitchStatement<'a>,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         let subject = self.expression(&switch.discriminant, scope)?;
         let subject = self.hold(subject, ops)?;
         let inner = self.new_scope(scope);
@@ -231,7 +253,13 @@ impl<'a> Lowerer<'_, 'a> {
         Ok(())
     }
 
-    fn case(&mut self, switch: &'a SwitchStatement<'a>, case: usize, scope: usize, ops: &mut Vec<Op>) -> Lowering<()> {
+    fn case(
+        &mut self,
+        switch: &'a SwitchStatement<'a>,
+        case: usize,
+        scope: usize,
+        ops: &mut Vec<Op>,
+    ) -> Lowering<()> {
         self.statements(&switch.cases[case].consequent, scope, ops)
     }
 }

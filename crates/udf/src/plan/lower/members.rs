@@ -34,10 +34,15 @@ impl<'a> Lowerer<'_, 'a> {
                 let name = self.expression(&member.expression, scope)?;
                 match name.constant() {
                     Some(value) => Ok(super::binary::text(value)),
-                    None => Err(self.stop(member.expression.span(), "a property whose name depends on the message")),
+                    None => {
+                        Err(self
+                            .stop(member.expression.span(), "a property whose name depends on the message"))
+                    }
                 }
             }
-            MemberExpression::PrivateFieldExpression(member) => Err(self.stop(member.span, "a private field")),
+            MemberExpression::PrivateFieldExpression(member) => {
+                Err(self.stop(member.span, "a private field"))
+            }
         }
     }
 
@@ -53,7 +58,9 @@ impl<'a> Lowerer<'_, 'a> {
             return Err(self.stop(span, format!("`{name}`, which every object has from its prototype")));
         }
         match &base.known {
-            Known::Table(table) if base.expr.is_idle() => return self.table_property(&table.clone(), name, span),
+            Known::Table(table) if base.expr.is_idle() => {
+                return self.table_property(&table.clone(), name, span);
+            }
             Known::Object(object) if !base.nodes.is_empty() => {
                 return Err(self.stop(span, format!("a property of object {object} that is not understood")));
             }
@@ -68,7 +75,9 @@ impl<'a> Lowerer<'_, 'a> {
                 let nodes = self.slot_nodes[usize::from(slot)].clone();
                 let mut before = Vec::new();
                 super::branches::evaluate(base.expr, &mut before);
-                return Ok(Value::new(super::statements::after_ops(before, Expr::Slot(slot))).with_nodes(nodes));
+                return Ok(
+                    Value::new(super::statements::after_ops(before, Expr::Slot(slot))).with_nodes(nodes)
+                );
             }
             Known::Const(_) | Known::Function(_) | Known::Argument | Known::TextOf(..) if !is_optional => {
                 return Err(self.stop(span, format!("`{name}` of a value that is not from the message")));
@@ -109,9 +118,9 @@ impl<'a> Lowerer<'_, 'a> {
 
     fn table_property(&mut self, table: &Table<'a>, name: &str, span: Span) -> Lowering<Value<'a>> {
         let found = match table {
-            Table::Array(elements) if name == "length" => {
-                Some(Known::Const(Const::Number(f64::from(u32::try_from(elements.len()).unwrap_or(u32::MAX)))))
-            }
+            Table::Array(elements) if name == "length" => Some(Known::Const(Const::Number(f64::from(
+                u32::try_from(elements.len()).unwrap_or(u32::MAX),
+            )))),
             Table::Array(elements) => match index(name) {
                 Some(index) => elements.get(index as usize).cloned().or(Some(Known::Const(Const::Undefined))),
                 None => None,

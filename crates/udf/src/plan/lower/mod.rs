@@ -25,7 +25,9 @@ use oxc_span::Span;
 
 use self::state::{Body, Const, Flow, Frame, FrameKind, FunctionRef, Known, Scope, Table, Variable};
 use super::explain::{Obstacle, place};
-use super::program::{BlockId, Expr, LocalId, Node, NodeId, Object, ObjectId, Op, Program, ROOT, SlotId, TextId};
+use super::program::{
+    BlockId, Expr, LocalId, Node, NodeId, Object, ObjectId, Op, Program, ROOT, SlotId, TextId,
+};
 use crate::stringify::quote;
 
 /// Most operations, parts, properties and variables of a program: loops over constant lists are unrolled.
@@ -212,7 +214,12 @@ impl<'s, 'a> Lowerer<'s, 'a> {
 
     fn finish(self) -> Lowered {
         let partly = self.partly.iter().map(|stop| obstacle(self.scripts, stop)).collect();
-        Lowered { program: self.program, has_overlay: self.overlay_at.is_some(), partly, parameters: self.parameters }
+        Lowered {
+            program: self.program,
+            has_overlay: self.overlay_at.is_some(),
+            partly,
+            parameters: self.parameters,
+        }
     }
 
     fn stop(&self, span: Span, construct: impl Into<String>) -> Stop {
@@ -223,7 +230,8 @@ impl<'s, 'a> Lowerer<'s, 'a> {
     fn grow(&mut self) -> Lowering<()> {
         self.size += 1;
         if self.size > SIZE_MAX {
-            let construct = format!("the function comes to more than {SIZE_MAX} steps once loops are unrolled");
+            let construct =
+                format!("the function comes to more than {SIZE_MAX} steps once loops are unrolled");
             return Err(Stop { script: self.script, span: None, construct });
         }
         Ok(())

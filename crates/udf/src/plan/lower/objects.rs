@@ -26,14 +26,19 @@ impl<'a> Lowerer<'_, 'a> {
             let slot = self.slot(object, &name)?;
             self.put(slot, value, property.span, &mut ops)?;
         }
-        if let Some(table) = self.constant_object(literal) {
+        if let Some(table) = self.constant_object(literal, Some(scope)) {
             self.tables.insert(object, table);
         }
         let known = Known::Object(object);
         Ok(Value::known(Expr::After(ops, Box::new(Expr::Object(object))), known))
     }
 
-    fn literal_name(&mut self, key: &'a PropertyKey<'a>, is_computed: bool, scope: usize) -> Lowering<String> {
+    fn literal_name(
+        &mut self,
+        key: &'a PropertyKey<'a>,
+        is_computed: bool,
+        scope: usize,
+    ) -> Lowering<String> {
         if let Some(name) = super::globals::plain_key(key).filter(|_| !is_computed) {
             return Ok(name.to_owned());
         }

@@ -107,6 +107,12 @@ impl<'a> Value<'a> {
         Self { known, is_text, ..Self::new(expr) }
     }
 
+    /// Whether it is a function or a constant list, which all messages share.
+    pub fn is_shared(&self) -> bool {
+        let is_known = matches!(self.known, Known::Table(_) | Known::Function(_) | Known::Unreadable);
+        is_known || matches!(self.expr, Expr::Opaque)
+    }
+
     /// The value, when it is known before any message and costs nothing to have.
     pub fn constant(&self) -> Option<&Const> {
         match &self.known {
@@ -161,7 +167,9 @@ impl<'a> Flow<'a> {
         for (mine, theirs) in self.variables.iter_mut().zip(&other.variables) {
             if mine.known != theirs.known {
                 mine.known = match (&mine.known, &theirs.known) {
-                    (Known::Unreadable, _) | (_, Known::Unreadable) => Known::Unreadable,
+                    // What may be a function or a constant list must not get about unseen.
+                    (Known::Unreadable | Known::Table(_) | Known::Function(_), _)
+                    | (_, Known::Unreadable | Known::Table(_) | Known::Function(_)) => Known::Unreadable,
                     _ => Known::Unknown,
                 };
             }

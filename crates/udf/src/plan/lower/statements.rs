@@ -1,7 +1,7 @@
 //! Statements, declarations and scopes.
 
 use oxc_ast::ast::{
-    BindingPattern, Expression, FormalParameters, ForStatementInit, ForStatementLeft, Statement,
+    BindingPattern, Expression, ForStatementInit, ForStatementLeft, FormalParameters, Statement,
     VariableDeclaration, VariableDeclarationKind,
 };
 use oxc_span::GetSpan;
@@ -150,7 +150,8 @@ impl<'a> Lowerer<'_, 'a> {
                     return Err(self.stop(object.span, "an empty pattern"));
                 }
                 for property in &object.properties {
-                    let Some(name) = super::globals::plain_key(&property.key).filter(|_| !property.computed) else {
+                    let Some(name) = super::globals::plain_key(&property.key).filter(|_| !property.computed)
+                    else {
                         return Err(self.stop(property.span, "a computed name in a pattern"));
                     };
                     let value = self.read(held);
@@ -168,13 +169,16 @@ impl<'a> Lowerer<'_, 'a> {
         let mut ops = Vec::new();
         let held = self.hold(value, &mut ops)?;
         let before = self.flow.clone();
-        let other = self.expression(other, scope)?;
+        let default = self.expression(other, scope)?;
         let after = self.go_back(before);
         self.flow.join(&after);
         let (test, value) = (self.read(held), self.read(held));
-        let nodes = super::state::union(value.nodes, &other.nodes);
+        if value.is_shared() || default.is_shared() {
+            return Err(self.stop(other.span(), "a choice of functions or constant lists"));
+        }
+        let nodes = super::state::union(value.nodes, &default.nodes);
         let test = Expr::IsUndefined(Box::new(test.expr));
-        let chosen = Expr::Choose(Box::new(test), Box::new(other.expr), Box::new(value.expr));
+        let chosen = Expr::Choose(Box::new(test), Box::new(default.expr), Box::new(value.expr));
         Ok(Value::new(after_ops(ops, chosen)).with_nodes(nodes))
     }
 
@@ -231,8 +235,7 @@ impl<'a> Lowerer<'_, 'a> {
 
     /// Notes the name of a variable that comes to hold a function or a constant list.
     pub(super) fn guard(&mut self, name: &'a str, value: &Value<'a>) {
-        let is_opaque = matches!(value.expr, Expr::Opaque);
-        if is_opaque || matches!(value.known, Known::Table(_) | Known::Function(_) | Known::Unreadable) {
+        if value.is_shared() {
             self.guarded.insert(name);
         }
     }
@@ -245,7 +248,12 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     /// Declares what is visible in all of a block or function before it is run.
-    pub(super) fn hoist(&mut self, statements: &'a [Statement<'a>], scope: usize, is_function: bool) -> Lowering<()> {
+    pub(super) fn hoist(
+        &mut self,
+        statements: &'a [Statement<'a>],
+        scope: usize,
+        is_function: bool,
+    ) -> Lowering<()> {
         for statement in statements {
             self.declare_lexical(statement, scope)?;
             if is_function {
@@ -330,10 +338,18 @@ impl<'a> Lowerer<'_, 'a> {
     }
 
     fn declare_if_var(&mut self, declaration: &'a VariableDeclaration<'a>, scope: usize) -> Lowering<()> {
-        if declaration.kind == VariableDeclarationKind::Var { self.declare_all(declaration, scope) } else { Ok(()) }
+        if declaration.kind == VariableDeclarationKind::Var {
+            self.declare_all(declaration, scope)
+        } else {
+            Ok(())
+        }
     }
 
-    pub(super) fn declare_all(&mut self, declaration: &'a VariableDeclaration<'a>, scope: usize) -> Lowering<()> {
+    pub(super) fn declare_all(
+        &mut self,
+        declaration: &'a VariableDeclaration<'a>,
+        scope: usize,
+    ) -> Lowering<()> {
         let kind = declaration.kind;
         for declarator in &declaration.declarations {
             if kind == VariableDeclarationKind::Var {
@@ -350,7 +366,12 @@ impl<'a> Lowerer<'_, 'a> {
         Ok(())
     }
 
-    fn declare_names(&mut self, pattern: &'a BindingPattern<'a>, scope: usize, is_const: bool) -> Lowering<()> {
+    fn declare_names(
+        &mut self,
+        pattern: &'a BindingPattern<'a>,
+        scope: usize,
+        is_const: bool,
+    ) -> Lowering<()> {
         match pattern {
             BindingPattern::BindingIdentifier(id) => {
                 if self.scopes[scope].names.contains_key(id.name.as_str()) {
@@ -410,7 +431,9 @@ pub(super) fn elements<'v, 'a>(value: &'v Value<'a>) -> Option<&'v [Known<'a>]> 
 fn what(statement: &Statement<'_>) -> &'static str {
     match statement {
         Statement::WhileStatement(_) | Statement::DoWhileStatement(_) => "a loop whose rounds are not known",
-        Statement::LabeledStatement(_) | Statement::BreakStatement(_) | Statement::ContinueStatement(_) => "a label",
+        Statement::LabeledStatement(_) | Statement::BreakStatement(_) | Statement::ContinueStatement(_) => {
+            "a label"
+        }
         Statement::ClassDeclaration(_) => "a class",
         Statement::WithStatement(_) => "`with`",
         _ => "a statement of this kind",

@@ -265,7 +265,8 @@ impl Scanner<'_> {
 
     fn note_entry(&mut self, key: std::ops::Range<usize>, value: std::ops::Range<usize>) -> Option<()> {
         let Some(entries) = &mut self.entries else { return Some(()) };
-        let pair = |range: std::ops::Range<usize>| Some((range.start.try_into().ok()?, range.end.try_into().ok()?));
+        let pair =
+            |range: std::ops::Range<usize>| Some((range.start.try_into().ok()?, range.end.try_into().ok()?));
         entries.push(Entry { key: pair(key)?, value: pair(value)? });
         Some(())
     }
