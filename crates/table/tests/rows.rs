@@ -331,11 +331,13 @@ fn a_row_that_was_begun_cell_by_cell_may_come_as_text_instead() {
     put(&mut builder, 1, r#"{"id": 2, "Name": "n"}"#).unwrap();
     builder.put(2, id, Cell::Int64(9)).unwrap();
     builder.put(2, list, Cell::Json("[7]")).unwrap();
-    let refused = builder.put_json_row(2, r#"{"list": [8]}"#).and_then(|()| builder.finish_row(2)).unwrap_err();
+    let refused =
+        builder.put_json_row(2, r#"{"list": [8]}"#).and_then(|()| builder.finish_row(2)).unwrap_err();
     assert_eq!(refused.class, ErrorClass::MissingField);
     builder.dead_letter(2, failure(&refused));
     put(&mut builder, 3, r#"{"id": 4}"#).unwrap();
     let built = builder.finish().unwrap();
-    let (expected, ..) = build(&[r#"{"id": 1}"#, r#"{"id": 2, "Name": "n"}"#, r#"{"list": [8]}"#, r#"{"id": 4}"#]);
+    let (expected, ..) =
+        build(&[r#"{"id": 1}"#, r#"{"id": 2, "Name": "n"}"#, r#"{"list": [8]}"#, r#"{"id": 4}"#]);
     assert_eq!(built.rows, expected);
 }

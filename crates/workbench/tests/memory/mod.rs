@@ -11,7 +11,9 @@ use millrace_model::{
     AttributeBlock, Bounds, MessageBatch, MessageLayout, Micros, Offset, ReadLimit, Source, SourceError,
     TopicId,
 };
-use millrace_pipeline::{Commit, Pipeline, PipelineConfig, PipelineStatus, Sink, SinkError, WindowLimits};
+use millrace_pipeline::{
+    Amendment, Commit, Pipeline, PipelineConfig, PipelineStatus, Scan, Sink, SinkError, WindowLimits,
+};
 use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
 use millrace_udf::Opened;
 
@@ -199,6 +201,16 @@ impl Sink for Table {
         }
         state.batches.extend(commit.rows.iter().cloned());
         state.marks.extend(commit.marks.iter().map(|mark| (mark.app_id.clone(), mark.version)));
+        Ok(())
+    }
+
+    /// Folding takes nothing out of a table.
+    fn amend(&self, _: &Amendment) -> Result<(), SinkError> {
+        panic!("a pipeline at work takes no rows out")
+    }
+
+    fn scan(&self, _: &Scan<'_>, take: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<(), SinkError> {
+        let _ = self.0.lock().unwrap().batches.iter().all(take);
         Ok(())
     }
 }
