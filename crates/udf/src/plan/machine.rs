@@ -50,6 +50,10 @@ pub(super) struct Task<'t> {
 impl Machine {
     /// Runs the program; an error leaves the message to the engine.
     pub fn run(&mut self, task: Task<'_>) -> Run<Returned> {
+        if task.message.is_empty() {
+            // What becomes of a message of attributes only is a matter of the mode.
+            return Err(Halt::Refuse);
+        }
         self.reset(task.program);
         match self.ops(task, &task.program.body)? {
             Flow::Return(returned) => Ok(returned),

@@ -88,10 +88,6 @@ impl PlanTransform {
 
     /// Runs the plan on a message; an error leaves it to the engine.
     fn message(&mut self, data: &[u8], message: usize, rows: &mut dyn RowSink) -> Run<()> {
-        if data.is_empty() {
-            // What becomes of a message of attributes only is a matter of the mode.
-            return Err(Halt::Refuse);
-        }
         let text = std::str::from_utf8(data).map_err(|_| Halt::Refuse)?;
         let plan = Arc::clone(&self.plan);
         let task = plan.task(text);
