@@ -130,7 +130,7 @@ impl Replays {
     /// When the choice makes no sense, or a table cannot be read.
     pub fn classes(&self, choice: &DeadLetterChoice) -> Result<Answer<Classes>, DeadLetterError> {
         self.each(choice, |pipeline, topic, selection| {
-            pipeline.replayer.classes(topic, selection).map_err(refused)
+            pipeline.replayer.classes(topic, selection).map_err(|error| refused(&error))
         })
     }
 
@@ -144,12 +144,16 @@ impl Replays {
             let transforms = pipeline.transforms(kept.as_ref()).map_err(|error| wrong(&error))?;
             let replayer = &pipeline.replayer;
             if request.dry_run {
-                let trial = replayer.trial(topic, selection, transforms, &self.stop).map_err(refused)?;
+                let trial = replayer
+                    .trial(topic, selection, transforms, &self.stop)
+                    .map_err(|error| refused(&error))?;
                 return Ok(Replayed { trial: Some(trial), ..Replayed::default() });
             }
-            let resumed = pipeline.resume(&self.stop).map_err(refused)?;
+            let resumed = pipeline.resume(&self.stop).map_err(|error| refused(&error))?;
             let kept = serde_json::to_string(&kept).map_err(|error| wrong(&error.into()))?;
-            let report = replayer.replay(topic, selection, kept, transforms, &self.stop).map_err(refused)?;
+            let report = replayer
+                .replay(topic, selection, kept, transforms, &self.stop)
+                .map_err(|error| refused(&error))?;
             Ok(Replayed { resumed, report: Some(report), trial: None })
         })
     }
@@ -160,8 +164,8 @@ impl Replays {
     /// As [`replay`](Self::replay).
     pub fn purge(&self, choice: &DeadLetterChoice) -> Result<Answer<PurgeReport>, DeadLetterError> {
         self.each(choice, |pipeline, topic, selection| {
-            pipeline.resume(&self.stop).map_err(refused)?;
-            pipeline.replayer.purge(topic, selection, &self.stop).map_err(refused)
+            pipeline.resume(&self.stop).map_err(|error| refused(&error))?;
+            pipeline.replayer.purge(topic, selection, &self.stop).map_err(|error| refused(&error))
         })
     }
 
@@ -172,7 +176,7 @@ impl Replays {
         mut work: impl FnMut(&Replayer, TopicId, &Selection) -> Result<(), ReplayError>,
     ) -> Result<(), DeadLetterError> {
         self.each(choice, |pipeline, topic, selection| {
-            work(&pipeline.replayer, topic, selection).map_err(refused)
+            work(&pipeline.replayer, topic, selection).map_err(|error| refused(&error))
         })
         .map(|_: Answer<()>| ())
     }
@@ -193,7 +197,7 @@ impl Replays {
         }
         let mut answers = Vec::new();
         for pipeline in pipelines {
-            for topic in pipeline.replayer.topics().map_err(refused)? {
+            for topic in pipeline.replayer.topics().map_err(|error| refused(&error))? {
                 if message.is_some_and(|message| message.topic != topic) {
                     continue;
                 }
@@ -255,7 +259,7 @@ fn wrong(error: &anyhow::Error) -> DeadLetterError {
     DeadLetterError::Wrong(format!("{error:#}"))
 }
 
-fn refused(error: ReplayError) -> DeadLetterError {
+fn refused(error: &ReplayError) -> DeadLetterError {
     let text = error.to_string();
     match error {
         ReplayError::Busy(_) | ReplayError::Unfinished(_) => DeadLetterError::Busy(text),

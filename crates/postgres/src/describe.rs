@@ -2,9 +2,11 @@
 //! tell by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{DataType, Statement};
+use millrace_sql::on_deep_stack;
 use pgwire::api::Type;
 use pgwire::error::PgWireResult;
 
@@ -23,6 +25,7 @@ impl Service {
         prepared: &mut Prepared,
         told: &[Option<Type>],
     ) -> PgWireResult<LogicalPlan> {
+        let statement = Arc::new(statement);
         let told: BTreeMap<usize, DataType> = told
             .iter()
             .enumerate()
@@ -59,20 +62,25 @@ impl Service {
     /// The types of parameters that are lists: as told, or of what is looked for in them.
     async fn list_types(
         &self,
-        statement: &Statement,
+        statement: &Arc<Statement>,
         prepared: &mut Prepared,
         told: &BTreeMap<usize, DataType>,
     ) -> PgWireResult<BTreeMap<usize, DataType>> {
-        let lists = lists(statement);
+        let walked = Arc::clone(statement);
+        let lists = deeply(move || lists(&walked)).await?;
         let known = |index: &usize| told.get(index).filter(|told| matches!(told, DataType::Array(_)));
         let mut types: BTreeMap<_, _> =
             lists.iter().filter_map(|index| Some((*index, known(index)?.clone()))).collect();
         if types.len() == lists.len() {
             return Ok(types);
         }
-        let mut items = statement.clone();
-        as_items(&mut items);
-        let plan = self.with_types(&items, prepared, BTreeMap::new()).await?;
+        let copied = Arc::clone(statement);
+        let items = deeply(move || {
+            let mut items = Statement::clone(&copied);
+            as_items(&mut items);
+            Arc::new(items)
+        });
+        let plan = self.with_types(&items.await?, prepared, BTreeMap::new()).await?;
         let parameters = parameters_of(&plan).map_err(user)?;
         for index in lists {
             let item = parameters.get(index).map_or(&Type::TEXT, |parameter| &parameter.wire_type);
@@ -85,16 +93,26 @@ impl Service {
 
     async fn with_types(
         &self,
-        statement: &Statement,
+        statement: &Arc<Statement>,
         prepared: &mut Prepared,
         casts: BTreeMap<usize, DataType>,
     ) -> PgWireResult<LogicalPlan> {
-        let mut typed = statement.clone();
-        cast_parameters(&mut typed, &casts);
+        let (copied, told) = (Arc::clone(statement), casts.clone());
+        let typed = deeply(move || {
+            let mut typed = Statement::clone(&copied);
+            cast_parameters(&mut typed, &told);
+            typed
+        });
+        let typed = typed.await?;
         prepared.casts = casts;
         let planned = self.session().plan(typed, &prepared.sql).await;
         planned.map_err(|failure| user(from_sql(&failure, Some(&prepared.sql))))
     }
+}
+
+/// Walks or copies a statement, which takes as much stack as it nests.
+async fn deeply<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> PgWireResult<T> {
+    on_deep_stack(work).await.map_err(|failure| user(from_sql(&failure, None)))
 }
 
 fn told_type(told: &Type) -> Option<DataType> {

@@ -60,7 +60,7 @@ fn fielded(sign: &str, digits: &str, flags: Flags, width: usize, zeros: bool) ->
 fn grouped(digits: &str, size: usize, between: char) -> String {
     let mut out = String::with_capacity(digits.len() * 2);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % size == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(size) {
             out.push(between);
         }
         out.push(digit);

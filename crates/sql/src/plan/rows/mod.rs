@@ -62,7 +62,7 @@ fn replace_expr(expr: Expr, schema: &DFSchema, condition: bool) -> Result<Transf
                 .into());
             }
             [Expr::ScalarSubquery(subquery)] => {
-                let listed = list(subquery.subquery.as_ref().clone(), false)?;
+                let listed = list(subquery.subquery.as_ref(), false)?;
                 call("#or_empty", vec![scalar(listed, subquery)])?
             }
             _ => return Err(SqlError::internal("ARRAY of no subquery").into()),
@@ -88,7 +88,7 @@ fn replace_expr(expr: Expr, schema: &DFSchema, condition: bool) -> Result<Transf
             if !condition && subquery.outer_ref_columns.is_empty() =>
         {
             let wanted = expr.transform_down(|expr| replace_expr(expr, schema, condition))?.data;
-            let listed = list(subquery.subquery.as_ref().clone(), true)?;
+            let listed = list(subquery.subquery.as_ref(), true)?;
             within(wanted, scalar(listed, &subquery), negated)?
         }
         other => return Ok(Transformed::no(other)),
@@ -133,23 +133,23 @@ fn of_arrays(subquery: &Subquery) -> bool {
 }
 
 /// One row with the array of the values of a plan's one column, in its order.
-fn list(plan: LogicalPlan, distinct: bool) -> Result<LogicalPlan> {
+fn list(plan: &LogicalPlan, distinct: bool) -> Result<LogicalPlan> {
     let only = |plan: &LogicalPlan| -> Result<Expr> {
         match plan.schema().columns().as_slice() {
             [column] => Ok(Expr::Column(column.clone())),
             _ => Err(SqlError::invalid("a subquery here has one column").into()),
         }
     };
-    let (input, value, order) = match &plan {
+    let (input, value, order) = match plan {
         LogicalPlan::Projection(projection) => {
             match (order_of(&projection.input), projection.expr.as_slice()) {
                 (order, [value]) if !order.is_empty() => {
                     (projection.input.as_ref().clone(), value.clone(), order)
                 }
-                _ => (plan.clone(), only(&plan)?, Vec::new()),
+                _ => (plan.clone(), only(plan)?, Vec::new()),
             }
         }
-        _ => (plan.clone(), only(&plan)?, order_of(&plan)),
+        _ => (plan.clone(), only(plan)?, order_of(plan)),
     };
     let order = if distinct { Vec::new() } else { order };
     let listed = AggregateFunction::new_udf(
@@ -160,7 +160,7 @@ fn list(plan: LogicalPlan, distinct: bool) -> Result<LogicalPlan> {
         order,
         None,
     );
-    if crate::types::is_json(&only(&plan)?.to_field(plan.schema().as_ref())?.1) {
+    if crate::types::is_json(&only(plan)?.to_field(plan.schema().as_ref())?.1) {
         return Err(SqlError::unsupported("ARRAY of JSON out of a table is not supported")
             .hint("write ARRAY(SELECT TO_JSON_STRING(x) FROM ...)")
             .into());
