@@ -299,7 +299,7 @@ impl TransformFactory for FakeTransforms {
     }
 
     fn udf_hash(&self) -> Option<UdfHash> {
-        Some(UdfHash([1; 16]))
+        Some(UdfHash([self.prefix.len() as u8 + 1; 16]))
     }
 }
 

@@ -24,13 +24,17 @@ mod pipeline;
 mod plan;
 mod reader;
 mod run;
+mod shadow;
 mod shared;
 mod sink;
+mod slice;
 mod status;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod trial;
 mod trouble;
+mod versions;
 mod window;
 
 pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
@@ -41,5 +45,11 @@ pub use ledger::{
 };
 pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
+pub use shadow::{RunningVersion, Shadow, ShadowConfig, ShadowReport};
 pub use sink::{Commit, Mark, Sink, SinkError};
+pub use slice::SourceSlice;
 pub use status::{PipelineState, PipelineStatus};
+pub use trial::{
+    ColumnChange, Comparison, Difference, Fates, Refusal, SAMPLES_MAX, TrialPolicy, TrialReport, judge, trial,
+};
+pub use versions::{VersionAct, VersionError, VersionEvent, VersionHistory};

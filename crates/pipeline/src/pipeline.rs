@@ -135,6 +135,12 @@ impl Pipeline {
         self.shared.wait_for(offset, timeout)
     }
 
+    /// The transforms that new messages are shown to.
+    #[must_use]
+    pub fn transforms(&self) -> Arc<dyn TransformFactory> {
+        self.shared.version().factory()
+    }
+
     /// From the next window on, messages are shown to the new version. A window never mixes versions.
     ///
     /// # Errors
