@@ -14,11 +14,13 @@ mod belt;
 mod chunk;
 mod committer;
 mod config;
+mod desk;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod folder;
 mod ledger;
+mod managed;
 mod meters;
 mod pipeline;
 mod plan;
@@ -39,10 +41,14 @@ mod window;
 
 pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
+pub use desk::{
+    Chosen, DeskConfig, DeskError, VersionChange, VersionDesk, VersionStore, VersionText, choose_version,
+};
 pub use ledger::{
     COUNTERS, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED, FILTERED, Ledger, LedgerError, LedgerKey,
     NEXT_OFFSET, READ, Tally, WRITTEN,
 };
+pub use managed::{ManagedPipeline, PipelineParts};
 pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
 pub use shadow::{RunningVersion, Shadow, ShadowConfig, ShadowReport};

@@ -10,6 +10,7 @@ use millrace_model::{MessageBatch, Offset, ReadLimit, Source, SourceError, Trans
 use millrace_table::TableSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::meters::count_shadow;
 use crate::trial::workbench::Workbench;
 use crate::trial::{Comparison, compare_batch};
 
@@ -88,6 +89,7 @@ impl Shadow {
         let position = source.bounds().end;
         state.with(|report| report.position = position.0);
         let follower = Follower {
+            name: name.to_owned(),
             source,
             spec,
             running,
@@ -166,6 +168,7 @@ impl Drop for NoteEnd<'_> {
 }
 
 struct Follower {
+    name: String,
     source: Arc<dyn Source>,
     spec: Arc<TableSpec>,
     running: RunningVersion,
@@ -216,6 +219,7 @@ impl Follower {
         let mut found = Comparison::default();
         compare_batch(current, shadow, batch, &mut found, |_| !self.state.is_stopped())?;
         let left_out = batch.len() as u64 - found.messages;
+        count_shadow(&self.name, found.messages, found.messages - found.same, left_out);
         self.state.with(|report| {
             report.comparison.merge(found);
             report.skipped += left_out;
@@ -233,6 +237,7 @@ impl Follower {
     }
 
     fn skip(&self, from: Offset, to: Offset) -> Offset {
+        count_shadow(&self.name, 0, 0, to.since(from));
         self.state.with(|report| report.skipped += to.since(from));
         to
     }

@@ -30,6 +30,22 @@ pub enum VersionAct {
     Forgotten,
 }
 
+impl VersionAct {
+    /// The word used in histories, in metrics and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Reload => "reload",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+            Self::Update => "update",
+            Self::Refused => "refused",
+            Self::Forgotten => "forgotten",
+        }
+    }
+}
+
 /// One event of a history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionEvent {
