@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::udf_versions::UdfVersions;
+
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
@@ -91,6 +93,21 @@ pub enum Command {
         #[arg(long)]
         endpoint: Option<String>,
     },
+    /// Versions of a UDF: what ran when and why, going back, and a new one in the shadow of the old.
+    Udf {
+        #[command(subcommand)]
+        command: Udf,
+    },
+    /// Let pipelines fold everything there is now, and end; waits for it.
+    Drain(Which),
+    /// End pipelines at once; what is not folded waits in the topic.
+    Cancel(Which),
+    /// Let pipelines go on that were drained or cancelled, or failed.
+    Resume(Which),
+    /// Let the running server read its configuration anew.
+    Update,
+    /// Run messages of the log again, with another UDF, into a table of their own; goes on where it was.
+    Rerun(Rerun),
     /// Point a telemetry producer here.
     Connect {
         #[command(subcommand)]
@@ -223,6 +240,42 @@ pub enum Views {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Udf {
+    #[command(flatten)]
+    Versions(UdfVersions),
+}
+
+/// Which pipelines a command is about.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The pipeline (default: all of them).
+    pub pipeline: Option<String>,
+}
+
+/// What is run again.
+#[derive(Debug, Args)]
+pub struct Rerun {
+    /// The first moment of publishing, as 2026-11-22 or 2026-11-22T10:00:00Z.
+    #[arg(long)]
+    pub from: String,
+    /// Behind the last moment, likewise; messages that come later than now are not waited for.
+    #[arg(long)]
+    pub to: String,
+    /// The table to be made, `dataset.table`.
+    #[arg(long)]
+    pub into: String,
+    /// A .js file or a folder of them (default: the version that runs).
+    #[arg(long)]
+    pub udf: Option<PathBuf>,
+    /// The function in it (default: the configured one).
+    #[arg(long, requires = "udf")]
+    pub function: Option<String>,
+    /// The pipeline whose topic, schema and limits it has (default: the only one).
+    #[arg(long)]
+    pub pipeline: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

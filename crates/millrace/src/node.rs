@@ -9,13 +9,14 @@ use anyhow::{Context, Result};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::{Micros, Offset, Source};
-use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
-use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
+use millrace_model::{Micros, Offset};
+use millrace_server::{Facts, Status, TableStatus, TopicStatus};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::pipelines::Pipelines;
 use crate::plan::PipelinePlan;
+use crate::rerun::Reruns;
 use crate::settings;
 use crate::tables::Tables;
 
@@ -24,18 +25,10 @@ pub struct Node {
     log: Arc<Log>,
     lake: Arc<Lake>,
     tables: Arc<Tables>,
-    pipelines: Vec<Running>,
+    pipelines: Pipelines,
+    reruns: Reruns,
     postgres: OnceLock<String>,
     started: Instant,
-}
-
-/// A configured pipeline: running, or the reason why it is not. One that cannot start does not keep
-/// the others, or ingest, from working.
-struct Running {
-    name: String,
-    topic: String,
-    table: String,
-    pipeline: Result<Pipeline, String>,
 }
 
 impl Node {
@@ -60,14 +53,15 @@ impl Node {
         }
         let lake = Lake::open(settings::lake(config, data, disk, runtime.clone()))
             .context("cannot open the lake")?;
-        let mut tables = Tables::new();
-        let mut pipelines = Vec::new();
+        let tables = Arc::new(Tables::new());
+        let pipelines = Pipelines::new(Arc::clone(&log), Arc::clone(&lake), Arc::clone(&tables));
         for plan in plans {
-            pipelines.push(start_pipeline(config, &log, &lake, &mut tables, plan)?);
+            pipelines.open(config, plan)?;
         }
-        release_forgotten_holds(&log, &pipelines);
+        pipelines.release_forgotten_holds();
+        let reruns = Reruns::open(config, data, &log, &lake, &tables);
         let postgres = OnceLock::new();
-        Ok(Self { log, lake, tables: Arc::new(tables), pipelines, postgres, started })
+        Ok(Self { log, lake, tables, pipelines, reruns, postgres, started })
     }
 
     /// The log, for ingest.
@@ -78,6 +72,16 @@ impl Node {
     /// The tables, for queries.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// The pipelines.
+    pub fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
+    }
+
+    /// What is run again.
+    pub fn reruns(&self) -> &Reruns {
+        &self.reruns
     }
 
     /// Says where Postgres clients connect, for the status.
@@ -99,8 +103,8 @@ impl Node {
 
     /// Why a pipeline does not run, when one does not although nobody stopped it.
     pub fn failure(&self) -> Option<String> {
-        let statuses = self.pipelines.iter().map(pipeline_status);
-        let failed = statuses.into_iter().find(|status| status.state == "failed")?;
+        let statuses = self.pipelines.all();
+        let failed = statuses.iter().map(|slot| slot.status()).find(|status| status.state == "failed")?;
         Some(format!("pipeline {} failed: {}", failed.name, failed.error.unwrap_or_default()))
     }
 
@@ -108,9 +112,14 @@ impl Node {
     /// that makes no progress for `stall_max` (its disk is full, say) is stopped where it is: nothing is
     /// lost, the next start goes on from its table.
     pub fn drain(&self, stall_max: Duration) {
-        let pipelines = || self.pipelines.iter().filter_map(|running| running.pipeline.as_ref().ok());
-        pipelines().for_each(Pipeline::request_drain);
-        for pipeline in pipelines() {
+        // What runs again goes on where it is at the next start, as many others as need be.
+        self.reruns.stop();
+        let slots = self.pipelines.all();
+        // Whether there was a shadow does not matter.
+        slots.iter().filter_map(|slot| slot.udf.as_ref()).for_each(|udf| drop(udf.desk.stop_shadow()));
+        let pipelines: Vec<_> = slots.iter().filter_map(|slot| slot.managed.pipeline().ok()).collect();
+        pipelines.iter().for_each(|pipeline| pipeline.request_drain());
+        for pipeline in pipelines {
             let mut status = pipeline.status();
             while !pipeline.wait_for(Offset(status.end_offset), stall_max) && !pipeline.state().is_over() {
                 let now = pipeline.status();
@@ -128,71 +137,18 @@ impl Node {
     }
 }
 
-fn start_pipeline(
-    config: &Config,
-    log: &Arc<Log>,
-    lake: &Arc<Lake>,
-    tables: &mut Tables,
-    plan: PipelinePlan,
-) -> Result<Running> {
-    let table = format!("{}.{}", plan.dataset, &plan.table.name);
-    let context = || format!("in pipeline {}", plan.config.name);
-    let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
-    let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-    let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
-    tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-    tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
-    let counted = Arc::clone(&topic);
-    let limits = PipelineConfig {
-        duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
-        ..plan.config
-    };
-    let name = limits.name.clone();
-    let source: Arc<dyn Source> = topic;
-    let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
-    let pipeline =
-        Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
-            tracing::error!(pipeline = %name, %error, "pipeline did not start");
-            error.to_string()
-        });
-    Ok(Running { name, topic: plan.topic, table, pipeline })
-}
-
-/// A pipeline holds its topic back across restarts; one that is not configured any more would do so for
-/// ever, until the topic is full and producers are refused.
-fn release_forgotten_holds(log: &Log, pipelines: &[Running]) {
-    for topic in log.topics() {
-        for (holder, folded) in topic.holds() {
-            let configured =
-                pipelines.iter().any(|pipeline| pipeline.name == holder && pipeline.topic == topic.name());
-            if configured {
-                continue;
-            }
-            match topic.release_hold(&holder) {
-                Ok(()) => tracing::warn!(
-                    topic = topic.name(), pipeline = %holder, folded = folded.0,
-                    "pipeline is no longer configured: its topic does not wait for it any more"
-                ),
-                Err(error) => tracing::error!(
-                    topic = topic.name(), pipeline = %holder, %error,
-                    "a pipeline that is no longer configured still holds its topic back"
-                ),
-            }
-        }
-    }
-}
-
 impl Facts for Node {
     fn status(&self) -> Status {
-        let pipelines: Vec<_> = self.pipelines.iter().map(pipeline_status).collect();
+        let pipelines: Vec<_> = self.pipelines.all().iter().map(|slot| slot.status()).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: pipelines.iter().all(|pipeline| pipeline.state == "running"),
+            // One that an operator has ended is where it should be.
+            ready: pipelines.iter().all(|pipeline| pipeline.state != "failed"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             postgres: self.postgres.get().cloned(),
             topics: topic_statuses(&self.log),
             pipelines,
-            tables: self.tables.iter().map(|(name, table)| table_status(name, table)).collect(),
+            tables: self.tables.all().iter().map(|(name, table)| table_status(name, table)).collect(),
         }
     }
 
@@ -212,51 +168,6 @@ impl Facts for Node {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 bytes are 8 PiB")]
 fn gauge(name: &'static str, labels: &[(&'static str, String); 1], value: u64) {
     metrics::gauge!(name, labels).set(value as f64);
-}
-
-fn pipeline_status(running: &Running) -> PipelineStatus {
-    let pipeline = match &running.pipeline {
-        Ok(pipeline) => pipeline.status(),
-        Err(reason) => {
-            return PipelineStatus {
-                name: running.name.clone(),
-                state: "failed".to_owned(),
-                error: Some(reason.clone()),
-                topic: running.topic.clone(),
-                table: running.table.clone(),
-                ..PipelineStatus::default()
-            };
-        }
-    };
-    let (state, failure) = match &pipeline.state {
-        PipelineState::Running => ("running", None),
-        PipelineState::Draining => ("draining", None),
-        PipelineState::Stopped => ("stopped", None),
-        PipelineState::Failed(reason) => ("failed", Some(reason.clone())),
-    };
-    PipelineStatus {
-        name: running.name.clone(),
-        state: state.to_owned(),
-        error: failure.or(pipeline.last_error.filter(|_| pipeline.retries_in_a_row > 0)),
-        topic: running.topic.clone(),
-        table: running.table.clone(),
-        udf_hash: pipeline.udf_hash,
-        next_offset: pipeline.next_offset,
-        pending: pipeline.pending_messages,
-        read: pipeline.read,
-        written: pipeline.written,
-        filtered: pipeline.filtered,
-        dead_lettered: pipeline.dead_lettered,
-        duplicate: pipeline.duplicate,
-        expired: pipeline.expired,
-        erased: pipeline.erased,
-        backlog_bytes: pipeline.backlog_bytes,
-        backlog_age_seconds: pipeline.backlog_age_seconds,
-        freshness_seconds: pipeline.freshness_seconds,
-        system_lag_seconds: pipeline.system_lag_seconds,
-        worker_utilisation: pipeline.worker_utilisation,
-        commit_retries: pipeline.retries,
-    }
 }
 
 /// Every topic's figures, by name; of those that cannot be opened, the reason.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millrace_model::{TransformFactory, names};
-use millrace_pipeline::{PipelineConfig, WindowLimits};
+use millrace_pipeline::{Chosen, PipelineConfig, WindowLimits, choose_version};
 use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
 use millrace_udf::{ChildCommand, PassThrough, Script, Udf, UdfConfig};
 
 use crate::config::{self, Config};
+use crate::data_dir::DataDir;
+use crate::udf_files::UdfFiles;
 
 const DEFAULT_SCRIPT: &str = include_str!("../../../examples/gemini/transform.js");
 const DEFAULT_SCHEMA: &str = include_str!("../../../examples/gemini/gemini_raw_logs.schema.json");
@@ -32,6 +34,10 @@ pub struct PipelinePlan {
     pub dead_letters: Arc<TableSpec>,
     /// The UDF.
     pub transforms: Arc<dyn TransformFactory>,
+    /// Its versions; absent without a UDF, and where nothing is to be started.
+    pub versions: Option<(Arc<UdfFiles>, Chosen)>,
+    /// What was configured.
+    pub settings: config::Pipeline,
 }
 
 /// The tables of one pipeline, without its script: what readers need.
@@ -65,6 +71,10 @@ pub fn pipelines(config: &Config) -> Vec<config::Pipeline> {
             function: Some(DEFAULT_FUNCTION.to_owned()),
             time_limit_ms: 500,
             heap_bytes_max: 64 << 20,
+            reload_interval_seconds: None,
+            reload_interval_minutes: None,
+            trial: config::Trial::default(),
+            versions_max: config::VERSIONS_MAX,
         }),
         window: config::Window::default(),
         workers: 0,
@@ -93,7 +103,11 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
     Ok(plans)
 }
 
-fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
+/// The tables of one pipeline.
+///
+/// # Errors
+/// What is wrong with its table or schema.
+pub fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
     let Some((dataset, name)) = pipeline.table.split_once('.') else {
         bail!("table {:?} is not dataset.table", pipeline.table);
     };
@@ -127,15 +141,38 @@ fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
 /// # Errors
 /// Names the pipeline and what is wrong with it.
 pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
+    plan_with(config, |pipeline| Ok((transforms(pipeline.udf.as_ref())?, None)))
+}
+
+/// Every pipeline with the version of its script that is to run: what lies in the script's file, unless
+/// that was passed over, or is broken while the version that ran last is not.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<PipelinePlan>> {
+    plan_with(config, |pipeline| {
+        let Some(udf) = &pipeline.udf else { return Ok((transforms(None)?, None)) };
+        let files = Arc::new(UdfFiles::new(data, &pipeline.name, udf));
+        let chosen = choose_version(files.as_ref()).map_err(anyhow::Error::msg)?;
+        Ok((Arc::clone(&chosen.transforms), Some((files, chosen))))
+    })
+}
+
+type Chose = (Arc<dyn TransformFactory>, Option<(Arc<UdfFiles>, Chosen)>);
+
+fn plan_with(
+    config: &Config,
+    choose: impl Fn(&config::Pipeline) -> Result<Chose>,
+) -> Result<Vec<PipelinePlan>> {
     let tables = tables(config)?;
     let configured = pipelines(config);
     tables
         .into_iter()
-        .zip(&configured)
+        .zip(configured)
         .map(|(tables, pipeline)| {
             let context = || format!("in pipeline {}", pipeline.name);
-            let transforms = transforms(pipeline.udf.as_ref()).with_context(context)?;
-            let limits = pipeline_config(pipeline).with_context(context)?;
+            let (transforms, versions) = choose(&pipeline).with_context(context)?;
+            let limits = pipeline_config(&pipeline).with_context(context)?;
             Ok(PipelinePlan {
                 config: limits,
                 topic: tables.topic,
@@ -143,12 +180,18 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
                 table: tables.table,
                 dead_letters: tables.dead_letters,
                 transforms,
+                versions,
+                settings: pipeline,
             })
         })
         .collect()
 }
 
-fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
+/// A pipeline's limits.
+///
+/// # Errors
+/// Names the limit that makes no sense.
+pub fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
     let window = &pipeline.window;
     if window.rows_max == 0 || window.bytes_max == 0 || window.age_ms_max == 0 {
         bail!("window.rows_max, bytes_max and age_ms_max must be above 0");
@@ -171,20 +214,41 @@ fn transforms(udf: Option<&config::Udf>) -> Result<Arc<dyn TransformFactory>> {
     let Some(function) = udf.function.clone() else {
         bail!("udf.path without udf.function: say which function to call");
     };
-    let udf = UdfConfig {
+    let scripts = scripts(udf.path.as_deref())?;
+    load_udf(udf_config(udf, &function, scripts)?)
+}
+
+/// A UDF's settings over some scripts, not loaded.
+///
+/// # Errors
+/// When this program's own file cannot be found, or how to reload makes no sense.
+pub fn udf_config(udf: &config::Udf, function: &str, scripts: Vec<Script>) -> Result<UdfConfig> {
+    udf.reload_interval()?;
+    udf.trial_policy()?;
+    Ok(UdfConfig {
         time_limit: Duration::from_millis(udf.time_limit_ms),
         heap_bytes_max: udf.heap_bytes_max,
         child: Some(ChildCommand {
             program: std::env::current_exe().context("cannot find this program's own file")?,
             args: vec!["udf-child".to_owned()],
         }),
-        ..UdfConfig::new(scripts(udf.path.as_deref())?, function)
-    };
+        ..UdfConfig::new(scripts, function)
+    })
+}
+
+/// Compiles a UDF.
+///
+/// # Errors
+/// What is wrong with its settings, its scripts or its function.
+pub fn load_udf(udf: UdfConfig) -> Result<Arc<dyn TransformFactory>> {
     Ok(Arc::new(Udf::load(udf)?))
 }
 
 /// The scripts at a path: the file, or all `.js` files of the folder in order of name.
-fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
+///
+/// # Errors
+/// When there are none, or one cannot be read.
+pub fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
     let Some(path) = path else {
         return Ok(vec![Script { name: "transform.js".to_owned(), source: DEFAULT_SCRIPT.to_owned() }]);
     };

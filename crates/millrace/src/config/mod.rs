@@ -5,6 +5,7 @@
 
 mod check;
 mod load;
+mod reload;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -14,6 +15,26 @@ use serde::Deserialize;
 
 pub use check::check;
 pub use load::load;
+pub use reload::{Trial, VERSIONS_MAX};
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The file; without one, defaults.
+    pub file: Option<PathBuf>,
+    /// What wins over the data directory in it.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> anyhow::Result<Config> {
+        load(self.file.as_deref(), self.data_dir.as_deref())
+    }
+}
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -236,6 +257,16 @@ pub struct Udf {
     /// How much memory one engine may take, in bytes.
     #[serde(default = "default_heap_bytes_max")]
     pub heap_bytes_max: usize,
+    /// How often the script's file is looked at while the server runs, in seconds; 0: never.
+    pub reload_interval_seconds: Option<u64>,
+    /// The same in minutes, as the template's `javascriptTextTransformReloadIntervalMinutes` has it.
+    pub reload_interval_minutes: Option<u64>,
+    /// How a new version is tried before it may run.
+    #[serde(default)]
+    pub trial: Trial,
+    /// Versions whose text is kept at most; older ones are removed, and the history says so.
+    #[serde(default = "reload::default_versions_max")]
+    pub versions_max: usize,
 }
 
 fn default_time_limit_ms() -> u64 {

@@ -117,6 +117,7 @@ impl VersionDesk {
     ) -> Result<Self, String> {
         let Chosen { version, mut history, on_disk, reason, refused, .. } = chosen;
         let (name, hash, now) = (pipeline.name(), version.udf_hash.as_str(), Micros::now());
+        let before = history.clone();
         if let (true, Some(reason)) = (refused, &reason) {
             tracing::error!(pipeline = %name, running = hash, %reason, "the script is refused: the version that ran last goes on");
             history.note_refused(on_disk.as_deref().unwrap_or("unreadable"), reason.clone(), now);
@@ -130,7 +131,10 @@ impl VersionDesk {
         } else {
             history.adopt(VersionAct::Start, hash, on_disk.as_deref(), reason.clone(), now);
         }
-        store.write_history(&history)?;
+        // A start on what ran before writes nothing: it is quick, and works on a full disk.
+        if history != before {
+            store.write_history(&history)?;
+        }
         let inner = Mutex::new(Inner { history, shadow: None, note: reason });
         let desk =
             Self { name, pipeline, store, config: Mutex::new(config), change: Mutex::default(), inner };
@@ -226,6 +230,18 @@ impl VersionDesk {
             to.map(|_| "named by an operator".to_owned()),
             None,
         )
+    }
+
+    /// Loads the running version anew, for settings that changed beside its text.
+    ///
+    /// # Errors
+    /// See [`DeskError`].
+    pub fn refit(&self) -> Result<(), DeskError> {
+        let _change = self.begin_change();
+        let Some(running) = self.running() else { return Ok(()) };
+        let version = self.store.fetch(&running).map_err(DeskError::Store)?;
+        let transforms = self.load(&version)?;
+        Ok(self.pipeline.swap(transforms)?)
     }
 
     /// Runs a version in the shadow, in place of one that is there already.
