@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::udf_versions::UdfVersions;
-
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
@@ -246,6 +244,65 @@ pub enum Views {
 pub enum Udf {
     #[command(flatten)]
     Versions(UdfVersions),
+}
+
+/// What can be done with versions.
+#[derive(Debug, Subcommand)]
+pub enum UdfVersions {
+    /// What ran when and why.
+    History {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Look at the script's file now rather than at the next interval.
+    Reload {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Go back to the version that ran before, or to another; the script's file is left alone until it
+    /// changes. Works without a server, too.
+    Rollback {
+        #[command(flatten)]
+        of: Of,
+        /// The version: its hash, or the first digits of it.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Run a new version beside the running one on live messages, without writing anything; without a
+    /// file, show what it has found.
+    Shadow {
+        /// A .js file, or a folder of them.
+        file: Option<PathBuf>,
+        /// The function in it (default: the configured one).
+        #[arg(long, requires = "file")]
+        function: Option<String>,
+        /// End it and show what it has found.
+        #[arg(long, conflicts_with = "file")]
+        stop: bool,
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Put the version in the shadow in the place of the running one, unless it does worse on recent
+    /// messages.
+    Promote {
+        #[command(flatten)]
+        of: Of,
+        /// Also when it does worse.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Whose UDF.
+#[derive(Debug, Args)]
+pub struct Of {
+    /// The pipeline (default: the only one with a UDF).
+    #[arg(long)]
+    pub pipeline: Option<String>,
 }
 
 /// Which pipelines a command is about.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::config::{self, Config, Origin};
 use crate::data_dir::DataDir;
 use crate::node::Node;
-use crate::pipelines::{Slot, Versions, desk_config};
+use crate::pipelines::{self, Slot, Versions, desk_config};
 use crate::update::{self, Step};
 use crate::{plan, settings};
 
@@ -100,8 +100,8 @@ impl Controls {
                 Ok(format!("pipeline {}: windows of {} rows, {workers} workers", slot.name, window.rows_max))
             }
             Step::AddPipeline(pipeline) => {
-                let plans = plan::plan_to_start(new, &self.data)?;
-                let found = plans.into_iter().find(|plan| plan.config.name == pipeline.name);
+                let plans = pipelines::plan_to_start(new, &self.data)?;
+                let found = plans.into_iter().find(|plan| plan.pipeline.config.name == pipeline.name);
                 let plan = found.context("it is not in the configuration")?;
                 self.node.pipelines().open(new, plan)?;
                 Ok(format!("pipeline {} is started", pipeline.name))

@@ -14,8 +14,7 @@ use millrace_server::{Facts, Status, TableStatus, TopicStatus};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::pipelines::Pipelines;
-use crate::plan::PipelinePlan;
+use crate::pipelines::{Pipelines, StartPlan};
 use crate::rerun::Reruns;
 use crate::settings;
 use crate::tables::Tables;
@@ -39,7 +38,7 @@ impl Node {
     pub fn start(
         config: &Config,
         data: &DataDir,
-        plans: Vec<PipelinePlan>,
+        plans: Vec<StartPlan>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self> {
         let started = Instant::now();

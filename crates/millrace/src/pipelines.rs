@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::{Context, Result};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::Source;
+use millrace_model::{Source, TransformFactory};
 use millrace_pipeline::{
-    DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState, ShadowConfig,
-    Sink, VersionDesk,
+    Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
+    ShadowConfig, Sink, VersionDesk, choose_version,
 };
 use millrace_server::PipelineStatus;
+use millrace_udf::PassThrough;
 
 use crate::config::{self, Config};
-use crate::plan::PipelinePlan;
+use crate::data_dir::DataDir;
+use crate::plan::{self, PipelinePlan};
 use crate::settings;
 use crate::tables::Tables;
 use crate::threads::{Work, give_way};
@@ -51,6 +53,32 @@ pub struct Versions {
     pub desk: VersionDesk,
 }
 
+/// A pipeline, checked, with the version of its UDF that is to run.
+pub struct StartPlan {
+    /// It.
+    pub pipeline: PipelinePlan,
+    /// Its versions, when it has a UDF.
+    versions: Option<(Arc<UdfFiles>, Chosen)>,
+}
+
+/// Every pipeline with the version of its UDF that is to run: what lies in the script's file, unless that
+/// was passed over, or is broken while the version that ran last is not.
+///
+/// # Errors
+/// Names the pipeline and what is wrong with it.
+pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> {
+    let plans = plan::plan_with(config, |pipeline| {
+        let Some(udf) = &pipeline.udf else {
+            let transforms: Arc<dyn TransformFactory> = Arc::new(PassThrough);
+            return Ok((transforms, None));
+        };
+        let files = Arc::new(UdfFiles::new(data, &pipeline.name, udf));
+        let chosen = choose_version(files.as_ref()).map_err(anyhow::Error::msg)?;
+        Ok((Arc::clone(&chosen.transforms), Some((files, chosen))))
+    })?;
+    Ok(plans.into_iter().map(|(pipeline, versions)| StartPlan { pipeline, versions }).collect())
+}
+
 impl Pipelines {
     /// None yet.
     pub fn new(log: Arc<Log>, lake: Arc<Lake>, tables: Arc<Tables>) -> Self {
@@ -61,13 +89,14 @@ impl Pipelines {
     ///
     /// # Errors
     /// When its topic or a table cannot be opened at all.
-    pub fn open(&self, config: &Config, plan: PipelinePlan) -> Result<Arc<Slot>> {
+    pub fn open(&self, config: &Config, plan: StartPlan) -> Result<Arc<Slot>> {
         let slot = Arc::new(self.start(config, plan)?);
         self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
         Ok(slot)
     }
 
-    fn start(&self, config: &Config, plan: PipelinePlan) -> Result<Slot> {
+    fn start(&self, config: &Config, plan: StartPlan) -> Result<Slot> {
+        let StartPlan { pipeline: plan, versions } = plan;
         let table = format!("{}.{}", plan.dataset, &plan.table.name);
         let context = || format!("in pipeline {}", plan.config.name);
         let topic =
@@ -87,7 +116,7 @@ impl Pipelines {
         let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
         let parts = PipelineParts { source, spec: plan.table, rows, dead_letters };
         let managed = Arc::new(ManagedPipeline::start(limits, plan.transforms, parts));
-        let udf = plan.versions.and_then(|(files, chosen)| {
+        let udf = versions.and_then(|(files, chosen)| {
             let opened = desk_config(&files.settings()).map_err(|error| format!("{error:#}")).and_then(|desk| {
                 VersionDesk::open(Arc::clone(&managed), Arc::clone(&files) as _, chosen, desk)
             });

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millrace_model::{TransformFactory, names};
-use millrace_pipeline::{Chosen, PipelineConfig, WindowLimits, choose_version};
+use millrace_pipeline::{PipelineConfig, WindowLimits};
 use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
 use millrace_udf::{ChildCommand, PassThrough, Script, Udf, UdfConfig};
 
 use crate::config::{self, Config};
-use crate::data_dir::DataDir;
-use crate::udf_files::UdfFiles;
 
 const DEFAULT_SCRIPT: &str = include_str!("../../../examples/gemini/transform.js");
 const DEFAULT_SCHEMA: &str = include_str!("../../../examples/gemini/gemini_raw_logs.schema.json");
@@ -34,8 +32,6 @@ pub struct PipelinePlan {
     pub dead_letters: Arc<TableSpec>,
     /// The UDF.
     pub transforms: Arc<dyn TransformFactory>,
-    /// Its versions; absent without a UDF, and where nothing is to be started.
-    pub versions: Option<(Arc<UdfFiles>, Chosen)>,
     /// What was configured.
     pub settings: config::Pipeline,
 }
@@ -141,29 +137,18 @@ pub fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
 /// # Errors
 /// Names the pipeline and what is wrong with it.
 pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
-    plan_with(config, |pipeline| Ok((transforms(pipeline.udf.as_ref())?, None)))
+    let plans = plan_with(config, |pipeline| Ok((transforms(pipeline.udf.as_ref())?, ())))?;
+    Ok(plans.into_iter().map(|(plan, ())| plan).collect())
 }
 
-/// Every pipeline with the version of its script that is to run: what lies in the script's file, unless
-/// that was passed over, or is broken while the version that ran last is not.
+/// Every pipeline with the transforms that `choose` gives it, and whatever else it gives.
 ///
 /// # Errors
 /// As [`plan`].
-pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<PipelinePlan>> {
-    plan_with(config, |pipeline| {
-        let Some(udf) = &pipeline.udf else { return Ok((transforms(None)?, None)) };
-        let files = Arc::new(UdfFiles::new(data, &pipeline.name, udf));
-        let chosen = choose_version(files.as_ref()).map_err(anyhow::Error::msg)?;
-        Ok((Arc::clone(&chosen.transforms), Some((files, chosen))))
-    })
-}
-
-type Chose = (Arc<dyn TransformFactory>, Option<(Arc<UdfFiles>, Chosen)>);
-
-fn plan_with(
+pub fn plan_with<T>(
     config: &Config,
-    choose: impl Fn(&config::Pipeline) -> Result<Chose>,
-) -> Result<Vec<PipelinePlan>> {
+    choose: impl Fn(&config::Pipeline) -> Result<(Arc<dyn TransformFactory>, T)>,
+) -> Result<Vec<(PipelinePlan, T)>> {
     let tables = tables(config)?;
     let configured = pipelines(config);
     tables
@@ -171,18 +156,18 @@ fn plan_with(
         .zip(configured)
         .map(|(tables, pipeline)| {
             let context = || format!("in pipeline {}", pipeline.name);
-            let (transforms, versions) = choose(&pipeline).with_context(context)?;
+            let (transforms, more) = choose(&pipeline).with_context(context)?;
             let limits = pipeline_config(&pipeline).with_context(context)?;
-            Ok(PipelinePlan {
+            let plan = PipelinePlan {
                 config: limits,
                 topic: tables.topic,
                 dataset: tables.dataset,
                 table: tables.table,
                 dead_letters: tables.dead_letters,
                 transforms,
-                versions,
                 settings: pipeline,
-            })
+            };
+            Ok((plan, more))
         })
         .collect()
 }

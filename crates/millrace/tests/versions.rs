@@ -70,8 +70,7 @@ fn pairs(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 fn acts(millrace: &Millrace) -> Vec<String> {
-    let history: Value =
-        serde_json::from_str(&millrace.ok(&["udf", "history", "--format", "json"])).unwrap();
+    let history: Value = serde_json::from_str(&millrace.ok(&["udf", "history", "--format", "json"])).unwrap();
     let events = history["events"].as_array().unwrap();
     events.iter().map(|event| event["act"].as_str().unwrap().to_owned()).collect()
 }
@@ -196,7 +195,9 @@ fn pipelines_are_drained_cancelled_and_updated() {
 
     assert!(millrace.ok(&["update"]).contains("nothing has changed"));
     let second = CONFIG.replace("\"rows\"", "\"second\"").replace("d.rows", "d.second");
-    let text = CONFIG.replace("workers = 2", "workers = 1").replace("age_ms_max = 20", "rows_max = 5, age_ms_max = 30");
+    let text = CONFIG
+        .replace("workers = 2", "workers = 1")
+        .replace("age_ms_max = 20", "rows_max = 5, age_ms_max = 30");
     let text = format!("{text}{second}").replace("function = \"f\"", "function = \"f\", time_limit_ms = 400");
     millrace.write("millrace.toml", text.as_bytes());
     put(&millrace, &script("two", "never"));
@@ -236,16 +237,22 @@ fn a_stretch_is_run_again_exactly_once() {
     }
     let again = millrace.write("again.js", script("again", " 7").as_bytes());
     let arguments = [
-        "rerun", "--from", "2020-01-01", "--to", "2100-01-01T00:00:00Z", "--udf", again.to_str().unwrap(),
-        "--into", "d.again",
+        "rerun",
+        "--from",
+        "2020-01-01",
+        "--to",
+        "2100-01-01T00:00:00Z",
+        "--udf",
+        again.to_str().unwrap(),
+        "--into",
+        "d.again",
     ];
     let request = json!({
         "from_micros": 0, "to_micros": i64::MAX, "into": "d.again",
         "udf": { "scripts": [{ "name": "again.js", "source": script("again", " 7") }] },
     });
     let json = ("content-type", "application/json");
-    let (status, _, answer) =
-        millrace.post(8080, "/api/rerun", &[json], request.to_string().as_bytes());
+    let (status, _, answer) = millrace.post(8080, "/api/rerun", &[json], request.to_string().as_bytes());
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
     millrace.kill();
     millrace.start();

@@ -13,7 +13,7 @@ use crate::command::udf_versions;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::node::Node;
-use crate::plan;
+use crate::pipelines;
 
 /// Time between two looks at a rerun that is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -70,7 +70,7 @@ fn through(client: &Client, request: &RerunRequest) -> Result<RerunReport> {
 fn here(config: &Config, data: &DataDir, request: RerunRequest) -> Result<RerunReport> {
     data.must_exist()?;
     let _lock = data.lock()?;
-    let plans = plan::plan_to_start(config, data)?;
+    let plans = pipelines::plan_to_start(config, data)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let node = Node::start(config, data, plans, runtime.handle())?;
     let run = || -> Result<RerunReport> {

@@ -21,7 +21,7 @@ use crate::data_dir::{DataDir, ServerAddress, Spill};
 use crate::node::Node;
 use crate::reload::{self, Watch};
 use crate::threads::{self, Work};
-use crate::{auth, plan, queries, settings};
+use crate::{auth, pipelines, queries, settings};
 
 /// Time between rounds of retention and histogram upkeep.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub fn run(config: &Config, origin: Origin, port_offset: u16) -> Result<()> {
     let postgres = settings::postgres(config, token.as_deref())?;
     let data = DataDir::new(&config.data_dir);
     let _lock = data.lock()?;
-    let plans = plan::plan_to_start(config, &data)?;
+    let plans = pipelines::plan_to_start(config, &data)?;
 
     // Queries run on threads of their own, so that no query keeps ingest waiting for one, and requests on
     // others yet, so that a server full of queries still answers.

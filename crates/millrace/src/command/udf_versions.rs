@@ -1,81 +1,21 @@
 //! `millrace udf history|reload|rollback|shadow|promote`: versions of a UDF, in the running server.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{Args, Subcommand};
 use millrace_model::Micros;
 use millrace_pipeline::{Comparison, ShadowReport, TrialReport, VersionAct, VersionStore as _};
 use millrace_server::{UdfChange, UdfHistory, UdfScript, UdfShadow, UdfSource};
 use serde_json::{Value, json};
 
-use crate::cli::Format;
+use crate::cli::{Format, UdfVersions};
 use crate::client::Client;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::udf_files::UdfFiles;
 use crate::{control, output, plan};
-
-/// What can be done with versions.
-#[derive(Debug, Subcommand)]
-pub enum UdfVersions {
-    /// What ran when and why.
-    History {
-        #[command(flatten)]
-        of: Of,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// Look at the script's file now rather than at the next interval.
-    Reload {
-        #[command(flatten)]
-        of: Of,
-    },
-    /// Go back to the version that ran before, or to another; the script's file is left alone until it
-    /// changes. Works without a server, too.
-    Rollback {
-        #[command(flatten)]
-        of: Of,
-        /// The version: its hash, or the first digits of it.
-        #[arg(long)]
-        to: Option<String>,
-    },
-    /// Run a new version beside the running one on live messages, without writing anything; without a
-    /// file, show what it has found.
-    Shadow {
-        /// A .js file, or a folder of them.
-        file: Option<PathBuf>,
-        /// The function in it (default: the configured one).
-        #[arg(long, requires = "file")]
-        function: Option<String>,
-        /// End it and show what it has found.
-        #[arg(long, conflicts_with = "file")]
-        stop: bool,
-        #[command(flatten)]
-        of: Of,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// Put the version in the shadow in the place of the running one, unless it does worse on recent
-    /// messages.
-    Promote {
-        #[command(flatten)]
-        of: Of,
-        /// Also when it does worse.
-        #[arg(long)]
-        force: bool,
-    },
-}
-
-/// Whose UDF.
-#[derive(Debug, Args)]
-pub struct Of {
-    /// The pipeline (default: the only one with a UDF).
-    #[arg(long)]
-    pub pipeline: Option<String>,
-}
 
 /// Asks the running server. Exit code 1 when a version was refused.
 ///

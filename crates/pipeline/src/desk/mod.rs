@@ -172,7 +172,13 @@ impl VersionDesk {
     #[must_use]
     pub fn news(&self) -> Option<String> {
         match self.store.on_disk() {
-            Ok(found) => self.inner().history.is_news(&found.udf_hash).then_some(found.udf_hash),
+            Ok(found) => {
+                let mut inner = self.inner();
+                if inner.history.running.as_ref() == Some(&found.udf_hash) {
+                    inner.note = None;
+                }
+                inner.history.is_news(&found.udf_hash).then_some(found.udf_hash)
+            }
             Err(error) => {
                 let mut inner = self.inner();
                 if inner.note.as_ref() != Some(&error) {

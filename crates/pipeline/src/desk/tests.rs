@@ -153,6 +153,10 @@ fn a_changed_file_is_tried_and_taken_up_or_refused_once() {
     assert_eq!((desk.note(), desk.news()), (None, None));
     assert_eq!(acts(&desk), ["start", "refused", "refused", "reload"]);
     assert!(matches!(desk.reload(VersionAct::Reload), Err(DeskError::RunsAlready(_))));
+    world.store.with(|files| files.on_disk = None);
+    assert_eq!((desk.news(), desk.note().as_deref()), (None, Some("no file")));
+    world.store.put("two");
+    assert_eq!((desk.news(), desk.note()), (None, None));
 }
 
 #[test]
