@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use millrace_disk::{Disk, OpenMode, StdDisk, write_atomically};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::{Micros, Offset, Source, TransformFactory};
+use millrace_model::{Micros, Offset, Source, TransformFactory, names};
 use millrace_pipeline::{
     Ledger, LedgerKey, ManagedPipeline, Pipeline, PipelineConfig, PipelineParts, PipelineState, Sink,
     SourceSlice, VersionStore as _, VersionText,
@@ -37,6 +37,8 @@ pub struct Reruns {
     log: Arc<Log>,
     lake: Arc<Lake>,
     tables: Arc<Tables>,
+    /// Held while one is begun, so that two never begin into the same table.
+    beginning: Mutex<()>,
     jobs: Mutex<Vec<Arc<Job>>>,
 }
 
@@ -82,7 +84,14 @@ impl Reruns {
         tables: &Arc<Tables>,
     ) -> Self {
         let (log, lake, tables) = (Arc::clone(log), Arc::clone(lake), Arc::clone(tables));
-        let this = Self { folder: data.reruns(), log, lake, tables, jobs: Mutex::default() };
+        let this = Self {
+            folder: data.reruns(),
+            log,
+            lake,
+            tables,
+            beginning: Mutex::default(),
+            jobs: Mutex::default(),
+        };
         let plans = read_all(&this.folder).unwrap_or_else(|error| {
             tracing::error!(error = %format!("{error:#}"), "reruns cannot be read: none goes on");
             Vec::new()
@@ -98,6 +107,7 @@ impl Reruns {
     /// # Errors
     /// What is wrong with the request, or that the table is taken.
     pub fn start(&self, config: &Config, data: &DataDir, request: RerunRequest) -> Result<RerunReport> {
+        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.plan(config, data, request)?;
         let jobs = self.jobs();
         if let Some(job) = jobs.iter().find(|job| job.plan.into == wanted.into) {
@@ -192,6 +202,12 @@ impl Reruns {
             }
         };
         let name = format!("rerun-{}", request.into);
+        if let Some(rule) = names::resource_name_violation(&name) {
+            bail!(
+                "table {:?} cannot be filled by a rerun: its pipeline would be called {name}, and {rule}",
+                request.into
+            );
+        }
         let into = plan::table_plan(&config::Pipeline { table: request.into, ..pipeline.clone() })?;
         Ok(Plan {
             version: 1,
