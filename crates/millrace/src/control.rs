@@ -96,7 +96,6 @@ impl Controls {
                 let running = slot.managed.config();
                 let (window, workers) = (limits.window, limits.workers);
                 slot.managed.reconfigure(millrace_pipeline::PipelineConfig { window, workers, ..running })?;
-                slot.set_settings(pipeline);
                 Ok(format!("pipeline {}: windows of {} rows, {workers} workers", slot.name, window.rows_max))
             }
             Step::AddPipeline(pipeline) => {
@@ -126,10 +125,7 @@ fn change_udf(slot: &Slot, pipeline: &config::Pipeline) -> Result<String> {
         None => desk.refit().map(|()| "settings of its UDF".to_owned()),
     };
     match changed {
-        Ok(changed) => {
-            slot.set_settings(pipeline.clone());
-            Ok(format!("pipeline {}: {changed}", slot.name))
-        }
+        Ok(changed) => Ok(format!("pipeline {}: {changed}", slot.name)),
         Err(error) => {
             files.configure(&before);
             desk.configure(desk_config(&before)?);

@@ -1,6 +1,6 @@
 //! The pipelines of a server: each runs or says why not, and more may come while it runs.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result};
 use millrace_lake::Lake;
@@ -42,7 +42,6 @@ pub struct Slot {
     pub managed: Arc<ManagedPipeline>,
     /// The versions of its UDF, when it has one.
     pub udf: Option<Versions>,
-    settings: Mutex<config::Pipeline>,
 }
 
 /// The versions of a pipeline's UDF.
@@ -128,7 +127,7 @@ impl Pipelines {
                 }
             }
         });
-        Ok(Slot { name, topic: plan.topic, table, managed, udf, settings: Mutex::new(plan.settings) })
+        Ok(Slot { name, topic: plan.topic, table, managed, udf })
     }
 
     /// All of them, in the order of the configuration.
@@ -175,16 +174,6 @@ pub fn desk_config(settings: &config::Udf) -> Result<DeskConfig> {
 }
 
 impl Slot {
-    /// What was configured.
-    pub fn settings(&self) -> config::Pipeline {
-        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes what is configured now.
-    pub fn set_settings(&self, settings: config::Pipeline) {
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
-    }
-
     /// How it is doing now.
     pub fn status(&self) -> PipelineStatus {
         let desk = self.udf.as_ref().map(|udf| &udf.desk);

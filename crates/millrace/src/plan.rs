@@ -32,8 +32,6 @@ pub struct PipelinePlan {
     pub dead_letters: Arc<TableSpec>,
     /// The UDF.
     pub transforms: Arc<dyn TransformFactory>,
-    /// What was configured.
-    pub settings: config::Pipeline,
 }
 
 /// The tables of one pipeline, without its script: what readers need.
@@ -165,7 +163,6 @@ pub fn plan_with<T>(
                 table: tables.table,
                 dead_letters: tables.dead_letters,
                 transforms,
-                settings: pipeline,
             };
             Ok((plan, more))
         })

@@ -1,6 +1,7 @@
 //! `millrace udf history|reload|rollback|shadow|promote`: versions of a UDF, in the running server.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -94,7 +95,7 @@ fn changed(config: &Config, path: &str, body: &Value) -> Result<ExitCode> {
     if let Some(trial) =
         change.trial.clone().and_then(|trial| serde_json::from_value::<TrialReport>(trial).ok())
     {
-        print_comparison(&trial.comparison);
+        print_comparison(&trial.comparison)?;
     }
     match &change.refused {
         None => println!("pipeline {}: version {} runs", change.pipeline, change.udf_hash),
@@ -194,7 +195,7 @@ fn print_shadow(format: Format, shadow: UdfShadow) -> Result<()> {
     let report: ShadowReport = serde_json::from_value(shadow.report)?;
     let (pipeline, udf_hash) = (&shadow.pipeline, &shadow.udf_hash);
     println!("pipeline {pipeline}: version {udf_hash} in the shadow for {:.0} seconds", report.seconds);
-    print_comparison(&report.comparison);
+    print_comparison(&report.comparison)?;
     if report.skipped > 0 {
         println!("{} messages were passed over to keep up", report.skipped);
     }
@@ -205,27 +206,35 @@ fn print_shadow(format: Format, shadow: UdfShadow) -> Result<()> {
 }
 
 /// What differs between two versions, for a person: counts, then samples as a diff.
-fn print_comparison(found: &Comparison) {
+fn print_comparison(found: &Comparison) -> Result<()> {
     let (old, new) = (found.old, found.new);
-    println!("{} messages: {} the same, {} changed rows", found.messages, found.same, found.changed_rows);
-    println!("  running: {} rows, {} filtered, {} failed", old.rows, old.filtered, old.failed);
-    println!("  new:     {} rows, {} filtered, {} failed", new.rows, new.filtered, new.failed);
-    found.changes.iter().for_each(|(change, count)| println!("  {change}: {count}"));
-    found.columns.iter().for_each(|(column, count)| println!("  column {column} differs in {count} rows"));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} messages: {} the same, {} changed rows", found.messages, found.same, found.changed_rows)?;
+    writeln!(out, "  running: {} rows, {} filtered, {} failed", old.rows, old.filtered, old.failed)?;
+    writeln!(out, "  new:     {} rows, {} filtered, {} failed", new.rows, new.filtered, new.failed)?;
+    for (change, count) in &found.changes {
+        writeln!(out, "  {change}: {count}")?;
+    }
+    for (column, count) in &found.columns {
+        writeln!(out, "  column {column} differs in {count} rows")?;
+    }
     for sample in &found.samples {
-        println!("offset {}: {} -> {}", sample.offset, sample.old, sample.new);
+        writeln!(out, "offset {}: {} -> {}", sample.offset, sample.old, sample.new)?;
         for (sign, error) in [("-", &sample.old_error), ("+", &sample.new_error)] {
-            error.iter().for_each(|error| println!("{sign} {error}"));
+            if let Some(error) = error {
+                writeln!(out, "{sign} {error}")?;
+            }
         }
         for change in &sample.columns {
             for (sign, text) in [("-", &change.old), ("+", &change.new)] {
-                println!("{sign} {}: {}", change.column, text.as_deref().unwrap_or("NULL"));
+                writeln!(out, "{sign} {}: {}", change.column, text.as_deref().unwrap_or("NULL"))?;
             }
         }
     }
     if found.samples_left_out > 0 {
-        println!("and {} further differences", found.samples_left_out);
+        writeln!(out, "and {} further differences", found.samples_left_out)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
