@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use chrono::DateTime;
+use millrace_model::Micros;
 use millrace_pipeline::{DeskError, VersionAct, VersionChange, VersionDesk};
 use millrace_server::{
     Control, ControlError, ControlFault, RerunReport, RerunRequest, Steer, UdfChange, UdfEvent, UdfHistory,
@@ -17,20 +17,21 @@ use crate::data_dir::DataDir;
 use crate::node::Node;
 use crate::pipelines::{self, Slot, Versions, desk_config};
 use crate::update::{self, Step};
-use crate::{plan, settings};
+use crate::{moment, plan, settings};
 
 /// The controls of a server.
 pub struct Controls {
     node: Arc<Node>,
     data: DataDir,
-    origin: Origin,
+    /// Absent when it was not read from a file.
+    origin: Option<Origin>,
     /// What runs. Held while an update is made, so that updates come one after the other.
     config: Mutex<Config>,
 }
 
 impl Controls {
     /// Of a server that runs with this configuration.
-    pub fn new(node: Arc<Node>, data: DataDir, origin: Origin, config: Config) -> Self {
+    pub fn new(node: Arc<Node>, data: DataDir, origin: Option<Origin>, config: Config) -> Self {
         Self { node, data, origin, config: Mutex::new(config) }
     }
 
@@ -205,7 +206,9 @@ impl Control for Controls {
     fn update(&self) -> Result<UpdateReport, ControlError> {
         let mut running = self.config();
         let updated = || -> Result<(Config, Vec<String>)> {
-            let new = self.origin.load()?;
+            let origin =
+                self.origin.as_ref().context("it was started from template parameters: start it anew")?;
+            let new = origin.load()?;
             config::check(&new)?;
             let steps = update::steps(&running, &new).map_err(|fixed| {
                 anyhow!("cannot be changed while the server runs: {}; nothing was changed", fixed.join(", "))
@@ -241,9 +244,7 @@ pub fn history(
     note: Option<String>,
 ) -> UdfHistory {
     let event = |event: &millrace_pipeline::VersionEvent| UdfEvent {
-        at: DateTime::from_timestamp_micros(event.at_micros)
-            .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
-            .unwrap_or_default(),
+        at: moment::text(Micros(event.at_micros)),
         act: event.act.as_str().to_owned(),
         udf_hash: event.udf_hash.clone(),
         previous: event.previous.clone(),

@@ -3,6 +3,7 @@
 //! **Invariant:** no algorithm lives here. This crate reads the configuration, opens the parts, hands
 //! them to each other and prints what they say.
 
+mod auditor;
 mod auth;
 mod cli;
 mod client;
@@ -10,6 +11,8 @@ mod command;
 mod config;
 mod control;
 mod data_dir;
+mod job_store;
+mod moment;
 mod node;
 mod out_file;
 mod output;
@@ -18,12 +21,15 @@ mod plan;
 mod queries;
 mod reader;
 mod reload;
+mod replays;
 mod rerun;
 mod settings;
 mod tables;
 mod threads;
+mod udf;
 mod udf_files;
 mod update;
+mod writer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -42,10 +48,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The Delta library tells of every snapshot at the level of information.
-    let level = if matches!(cli.command, Command::Run) {
-        "info,buoyant_kernel=warn,deltalake_core=warn"
-    } else {
-        "warn"
+    let level = match cli.command {
+        // A UDF's child process writes what its scripts print, as the server would have done.
+        Command::Run | Command::UdfChild | Command::Template { command: cli::Template::Run(_) } => {
+            "info,buoyant_kernel=warn,deltalake_core=warn"
+        }
+        Command::Udf { .. } => "warn,udf_console=debug",
+        _ => "warn",
     };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -72,15 +81,18 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         command::generate::run(arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Udf { command: Udf::Workbench(command) } = &cli.command {
+        return command::udf::udf(command);
+    }
     let origin = Origin { file: cli.common.config.clone(), data_dir: cli.common.data_dir.clone() };
     let config = origin.load()?;
     let offset = cli.common.port_offset;
     match cli.command {
-        Command::Run => command::run::run(&config, origin, offset)?,
+        Command::Run => command::run::run(&config, Some(origin), offset)?,
         Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
         Command::Query(query) => command::query::query(&config, query)?,
-        Command::Audit { format } => return command::audit::audit(&config, format),
-        Command::Deadletter { command } => command::deadletter::deadletter(&config, &command)?,
+        Command::Audit { since, format } => return command::audit::audit(&config, since.as_deref(), format),
+        Command::Deadletter { command } => return command::deadletter::deadletter(&config, &command),
         Command::Log { command } => return command::log::log(&config, &command),
         Command::Views { command } => return command::views::views(&config, &command),
         Command::Status { format } => command::status::status(&config, offset, format)?,
@@ -95,8 +107,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Update => command::lifecycle::update(&config)?,
         Command::Rerun(rerun) => command::rerun::rerun(&config, &rerun)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
+        Command::Template { command } => {
+            return command::template::template(&cli.common, &config, &command);
+        }
         // Those that need no configuration are done.
-        Command::UdfChild | Command::Generate(_) => {}
+        Command::UdfChild | Command::Generate(_) | Command::Udf { command: Udf::Workbench(_) } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

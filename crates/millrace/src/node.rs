@@ -10,11 +10,13 @@ use millrace_disk::{Disk, StdDisk};
 use millrace_lake::Lake;
 use millrace_log::Log;
 use millrace_model::{Micros, Offset};
-use millrace_server::{Facts, Status, TableStatus, TopicStatus};
+use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
 
+use crate::auditor::Auditor;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::pipelines::{Pipelines, StartPlan};
+use crate::replays::Replays;
 use crate::rerun::Reruns;
 use crate::settings;
 use crate::tables::Tables;
@@ -26,6 +28,8 @@ pub struct Node {
     tables: Arc<Tables>,
     pipelines: Pipelines,
     reruns: Reruns,
+    replays: Arc<Replays>,
+    auditor: Arc<Auditor>,
     postgres: OnceLock<String>,
     started: Instant,
 }
@@ -54,13 +58,18 @@ impl Node {
             .context("cannot open the lake")?;
         let tables = Arc::new(Tables::new());
         let pipelines = Pipelines::new(Arc::clone(&log), Arc::clone(&lake), Arc::clone(&tables));
+        let mut replayed = Vec::new();
         for plan in plans {
-            pipelines.open(config, plan)?;
+            replayed.push(pipelines.open(config, plan)?.replay_tables());
         }
         pipelines.release_forgotten_holds();
         let reruns = Reruns::open(config, data, &log, &lake, &tables);
+        let replays = Arc::new(Replays::new(config, data, replayed));
+        let auditor = Arc::<Auditor>::default();
+        resume_replays(&replays)?;
+        auditor.start(config, &log)?;
         let postgres = OnceLock::new();
-        Ok(Self { log, lake, tables, pipelines, reruns, postgres, started })
+        Ok(Self { log, lake, tables, pipelines, reruns, replays, auditor, postgres, started })
     }
 
     /// The log, for ingest.
@@ -81,6 +90,11 @@ impl Node {
     /// What is run again.
     pub fn reruns(&self) -> &Reruns {
         &self.reruns
+    }
+
+    /// What can be done with dead letters.
+    pub fn replays(&self) -> &Arc<Replays> {
+        &self.replays
     }
 
     /// Says where Postgres clients connect, for the status.
@@ -111,6 +125,8 @@ impl Node {
     /// that makes no progress for `stall_max` (its disk is full, say) is stopped where it is: nothing is
     /// lost, the next start goes on from its table.
     pub fn drain(&self, stall_max: Duration) {
+        self.replays.stop();
+        self.auditor.stop();
         // What runs again goes on where it is at the next start, as many others as need be.
         self.reruns.stop();
         let slots = self.pipelines.all();
@@ -136,9 +152,19 @@ impl Node {
     }
 }
 
+/// Goes on with replays that a process before left unfinished, beside everything else. Nobody waits for the
+/// thread: what it has not done when the process ends, the next one does.
+fn resume_replays(replays: &Arc<Replays>) -> Result<()> {
+    let replays = Arc::clone(replays);
+    let thread = std::thread::Builder::new().name("replay".to_owned());
+    thread.spawn(move || replays.resume_all()).map(|_| ()).context("no thread for replays")
+}
+
 impl Facts for Node {
     fn status(&self) -> Status {
-        let pipelines: Vec<_> = self.pipelines.all().iter().map(|slot| slot.status()).collect();
+        let with_audit =
+            |status: PipelineStatus| PipelineStatus { audit: self.auditor.status(&status.name), ..status };
+        let pipelines: Vec<_> = self.pipelines.all().iter().map(|slot| with_audit(slot.status())).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // One that an operator has ended is where it should be.
@@ -152,6 +178,7 @@ impl Facts for Node {
     }
 
     fn publish_gauges(&self) {
+        self.pipelines.all().iter().for_each(|slot| slot.publish_udf());
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.

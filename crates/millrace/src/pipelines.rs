@@ -5,20 +5,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use anyhow::{Context, Result};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::{Source, TransformFactory};
+use millrace_model::Source;
 use millrace_pipeline::{
     Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
     ShadowConfig, Sink, VersionDesk, choose_version,
 };
 use millrace_server::PipelineStatus;
-use millrace_udf::PassThrough;
+use millrace_udf::Opened;
 
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::plan::{self, PipelinePlan};
+use crate::replays::ReplayTables;
 use crate::settings;
 use crate::tables::Tables;
 use crate::threads::{Work, give_way};
+use crate::udf;
 use crate::udf_files::UdfFiles;
 
 /// All pipelines of a server.
@@ -42,6 +44,8 @@ pub struct Slot {
     pub managed: Arc<ManagedPipeline>,
     /// The versions of its UDF, when it has one.
     pub udf: Option<Versions>,
+    /// What it was started with.
+    opened: Opened,
 }
 
 /// The versions of a pipeline's UDF.
@@ -67,13 +71,26 @@ pub struct StartPlan {
 /// Names the pipeline and what is wrong with it.
 pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> {
     let plans = plan::plan_with(config, |pipeline| {
-        let Some(udf) = &pipeline.udf else {
-            let transforms: Arc<dyn TransformFactory> = Arc::new(PassThrough);
-            return Ok((transforms, None));
+        let settings = pipeline.udf.as_ref();
+        // Without a function there is nothing to have versions of.
+        let Some(with_function) = settings.filter(|udf| udf.function.is_some()) else {
+            return Ok((udf::open(settings)?, None));
         };
-        let files = Arc::new(UdfFiles::new(data, &pipeline.name, udf));
-        let chosen = choose_version(files.as_ref()).map_err(anyhow::Error::msg)?;
-        Ok((Arc::clone(&chosen.transforms), Some((files, chosen))))
+        let files = Arc::new(UdfFiles::new(data, &pipeline.name, with_function));
+        match choose_version(files.as_ref()) {
+            Ok(chosen) => {
+                let hash = chosen.transforms.udf_hash().map(|hash| hash.to_string());
+                let opened = hash.and_then(|hash| files.opened(&hash));
+                let opened = opened.context("a version was loaded and is not known")?;
+                Ok((opened, Some((files, chosen))))
+            }
+            // An error, or, in the template's mode, a UDF that makes dead letters of everything.
+            Err(error) => {
+                let opened = udf::open(settings)?;
+                tracing::error!(pipeline = %pipeline.name, %error, "the UDF has no versions until the next start");
+                Ok((opened, None))
+            }
+        }
     })?;
     Ok(plans.into_iter().map(|(pipeline, versions)| StartPlan { pipeline, versions }).collect())
 }
@@ -101,10 +118,12 @@ impl Pipelines {
         let topic =
             self.log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
         let rows = self.lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-        let dead_letters =
-            self.lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
+        let dead_letters = self
+            .lake
+            .table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))
+            .with_context(context)?;
         self.tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-        self.tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+        self.tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
         let counted = Arc::clone(&topic);
         let limits = PipelineConfig {
             duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
@@ -127,7 +146,7 @@ impl Pipelines {
                 }
             }
         });
-        Ok(Slot { name, topic: plan.topic, table, managed, udf })
+        Ok(Slot { name, topic: plan.topic, table, managed, udf, opened: plan.udf })
     }
 
     /// All of them, in the order of the configuration.
@@ -174,6 +193,20 @@ pub fn desk_config(settings: &config::Udf) -> Result<DeskConfig> {
 }
 
 impl Slot {
+    /// Its tables, for replays of dead letters.
+    pub fn replay_tables(&self) -> ReplayTables {
+        let PipelineParts { spec, rows, dead_letters, .. } = self.managed.parts().clone();
+        ReplayTables { pipeline: self.name.clone(), spec, rows, dead_letters }
+    }
+
+    /// Publishes what has happened inside its UDF.
+    pub fn publish_udf(&self) {
+        let hash = self.managed.transforms().udf_hash().map(|hash| hash.to_string());
+        let files = self.udf.as_ref().map(|udf| &udf.files);
+        let running = files.and_then(|files| files.opened(hash.as_deref()?));
+        udf::publish(&self.name, running.as_ref().unwrap_or(&self.opened));
+    }
+
     /// How it is doing now.
     pub fn status(&self) -> PipelineStatus {
         let desk = self.udf.as_ref().map(|udf| &udf.desk);

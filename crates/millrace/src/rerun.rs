@@ -208,7 +208,11 @@ impl Reruns {
                 request.into
             );
         }
-        let into = plan::table_plan(&config::Pipeline { table: request.into, ..pipeline.clone() })?;
+        let into = plan::table_plan(&config::Pipeline {
+            table: request.into,
+            dead_letter_table: None,
+            ..pipeline.clone()
+        })?;
         Ok(Plan {
             version: 1,
             name,
@@ -256,7 +260,7 @@ impl Reruns {
                 UdfFiles::new(data, &plan.pipeline, settings).load(&version).map_err(anyhow::Error::msg)?
             }
             (Some(_), None) => bail!("pipeline {} has no UDF any more", plan.pipeline),
-            (None, _) => Arc::new(PassThrough),
+            (None, _) => Arc::new(PassThrough::default()),
         };
         let limits = PipelineConfig { name: plan.name.clone(), ..plan::pipeline_config(&pipeline)? };
         let slice = SourceSlice::new(topic as Arc<dyn Source>, Offset(plan.start), Offset(plan.end));
@@ -374,7 +378,11 @@ pub fn tables(config: &Config, data: &DataDir) -> Result<Vec<TablePlan>> {
 }
 
 fn table_plan(pipeline: &config::Pipeline, plan: &Plan) -> Result<TablePlan> {
-    plan::table_plan(&config::Pipeline { table: plan.into.clone(), ..pipeline.clone() })
+    plan::table_plan(&config::Pipeline {
+        table: plan.into.clone(),
+        dead_letter_table: None,
+        ..pipeline.clone()
+    })
 }
 
 /// The pipeline of that name, or the only one.

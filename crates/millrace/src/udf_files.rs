@@ -1,22 +1,27 @@
 //! Where the versions of a UDF are: the script's file or folder of the configuration, and the folder of
 //! the data directory in which every version that ran is kept.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result, bail};
 use millrace_disk::{Disk, OpenMode, StdDisk, write_atomically};
 use millrace_model::TransformFactory;
 use millrace_pipeline::{VersionHistory, VersionStore, VersionText};
-use millrace_udf::{Script, UdfConfig};
+use millrace_udf::{Opened, Script, Udf, UdfConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Udf;
+use crate::config;
 use crate::data_dir::DataDir;
-use crate::plan;
+use crate::udf;
 
 /// Largest file that is read here in bytes: more is damage.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Most versions whose counters are at hand: the running one, one that is tried, one in the shadow, and
+/// what a rollback goes back to.
+const OPENED_MAX: usize = 8;
 
 /// The name of the history among the versions.
 const HISTORY: &str = "history";
@@ -25,7 +30,9 @@ const HISTORY: &str = "history";
 pub struct UdfFiles {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
-    settings: RwLock<Udf>,
+    settings: RwLock<config::Udf>,
+    /// The versions that were loaded last, for their counters.
+    opened: Mutex<VecDeque<(String, Opened)>>,
 }
 
 /// A version as it is kept: `HASH.json`.
@@ -44,18 +51,25 @@ struct KeptScript {
 
 impl UdfFiles {
     /// Those of a pipeline with these settings. Touches nothing.
-    pub fn new(data: &DataDir, pipeline: &str, settings: &Udf) -> Self {
+    pub fn new(data: &DataDir, pipeline: &str, settings: &config::Udf) -> Self {
         let folder = data.udf_versions(pipeline);
-        Self { disk: Arc::new(StdDisk), folder, settings: RwLock::new(settings.clone()) }
+        let settings = RwLock::new(settings.clone());
+        Self { disk: Arc::new(StdDisk), folder, settings, opened: Mutex::default() }
+    }
+
+    /// A version that was loaded lately.
+    pub fn opened(&self, udf_hash: &str) -> Option<Opened> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.iter().rev().find(|(hash, _)| hash == udf_hash).map(|(_, opened)| opened.clone())
     }
 
     /// The settings.
-    pub fn settings(&self) -> Udf {
+    pub fn settings(&self) -> config::Udf {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces the settings.
-    pub fn configure(&self, settings: &Udf) {
+    pub fn configure(&self, settings: &config::Udf) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
     }
 
@@ -73,14 +87,14 @@ impl UdfFiles {
             function: function.clone(),
             scripts: scripts.iter().map(|script| KeptScript::from(script.clone())).collect(),
         };
-        let udf_hash = plan::udf_config(&settings, &function, scripts)?.hash().to_string();
+        let udf_hash = UdfConfig { scripts, function, ..udf::limits(&settings)? }.hash().to_string();
         Ok(VersionText { udf_hash, text: serde_json::to_vec(&kept)? })
     }
 
     fn config(&self, version: &VersionText) -> Result<UdfConfig> {
         let kept: Kept = serde_json::from_slice(&version.text).context("the kept version is damaged")?;
         let scripts = kept.scripts.into_iter().map(Script::from).collect();
-        plan::udf_config(&self.settings(), &kept.function, scripts)
+        Ok(UdfConfig { scripts, function: kept.function, ..udf::limits(&self.settings())? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -132,7 +146,15 @@ impl VersionStore for UdfFiles {
     }
 
     fn load(&self, version: &VersionText) -> Result<Arc<dyn TransformFactory>, String> {
-        self.config(version).and_then(plan::load_udf).map_err(text)
+        let config = self.config(version).map_err(text)?;
+        let loaded = Udf::load(config).map_err(|error| error.to_string())?;
+        let opened = Opened::Udf(loaded);
+        let factory = opened.factory();
+        let mut kept = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back((version.udf_hash.clone(), opened));
+        let excess = kept.len().saturating_sub(OPENED_MAX);
+        kept.drain(..excess);
+        Ok(factory)
     }
 
     fn keep(&self, version: &VersionText) -> Result<(), String> {
@@ -203,7 +225,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, load};
 
-    fn udf() -> Udf {
+    fn udf() -> config::Udf {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("millrace.toml");
         let text = "[[pipeline]]\nname = 'pipe'\ntopic = 'top'\ntable = 'd.t'\nudf = { function = 'f' }";

@@ -30,11 +30,16 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
     if old.data_dir != new.data_dir {
         fixed.push("data_dir".to_owned());
     }
+    if old.gs_root != new.gs_root {
+        fixed.push("gs_root".to_owned());
+    }
     fixed.extend(changed("server.", &old.server, &new.server));
     fixed.extend(changed("ingest.", &old.ingest, &new.ingest));
     fixed.extend(changed("log.", &old.log, &new.log));
     fixed.extend(changed("sql.", &old.sql, &new.sql));
     fixed.extend(changed("lake.", &old.lake, &new.lake));
+    fixed.extend(changed("replay.", &old.replay, &new.replay));
+    fixed.extend(changed("audit.", &old.audit, &new.audit));
     if text(&old.sink) != text(&new.sink) {
         fixed.push("[[sink]]".to_owned());
     }
@@ -74,6 +79,8 @@ fn pipeline_steps(old: &Config, new: &Config, fixed: &mut Vec<String>) -> Vec<St
         fix("topic", before.topic != pipeline.topic);
         fix("table", before.table != pipeline.table);
         fix("schema", before.schema != pipeline.schema);
+        fix("schema_text", before.schema_text != pipeline.schema_text);
+        fix("dead_letter_table", before.dead_letter_table != pipeline.dead_letter_table);
         fix("partition", before.partition != pipeline.partition);
         fix("clustering", before.clustering != pipeline.clustering);
         fix("adopt_new_topic", before.adopt_new_topic != pipeline.adopt_new_topic);

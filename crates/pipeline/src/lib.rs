@@ -19,12 +19,14 @@ mod desk;
 mod fakes;
 #[cfg(test)]
 mod folder;
+mod history;
 mod ledger;
 mod managed;
 mod meters;
 mod pipeline;
 mod plan;
 mod reader;
+pub mod replay;
 mod run;
 mod shadow;
 mod shared;
@@ -39,23 +41,24 @@ mod trouble;
 mod versions;
 mod window;
 
-pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
+pub use audit::{AuditInput, AuditReport, Finding, Since, SinceTotals, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
 pub use desk::{
     Chosen, DeskConfig, DeskError, VersionChange, VersionDesk, VersionStore, VersionText, choose_version,
 };
+pub use history::{VersionAct, VersionError, VersionEvent, VersionHistory};
 pub use ledger::{
-    COUNTERS, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED, FILTERED, Ledger, LedgerError, LedgerKey,
-    NEXT_OFFSET, READ, Tally, WRITTEN,
+    COUNTERS, DEAD_LETTERED, DUPLICATE, DeadLedger, ERASED, EXPIRED, FILTERED, Ledger, LedgerError,
+    LedgerKey, NEXT_OFFSET, PURGED, READ, REPLAYED, REPLAYED_FILTERED, Tally, WRITTEN,
 };
 pub use managed::{ManagedPipeline, PipelineParts};
 pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
 pub use shadow::{RunningVersion, Shadow, ShadowConfig, ShadowReport};
-pub use sink::{Commit, Mark, Sink, SinkError};
+pub use sink::{Amendment, Commit, Mark, Scan, Sink, SinkError};
 pub use slice::SourceSlice;
 pub use status::{PipelineState, PipelineStatus};
 pub use trial::{
     ColumnChange, Comparison, Difference, Fates, Refusal, SAMPLES_MAX, TrialPolicy, TrialReport, judge, trial,
 };
-pub use versions::{VersionAct, VersionError, VersionEvent, VersionHistory};
+pub use versions::{VERSIONS_MAX, VersionTotals};

@@ -35,6 +35,11 @@ const SHADOW_MESSAGES: &str = "millrace_shadow_messages_total";
 const SHADOW_DIFFERENT: &str = "millrace_shadow_different_total";
 const SHADOW_SKIPPED: &str = "millrace_shadow_skipped_total";
 
+const REPLAYED: &str = "millrace_replayed_messages_total";
+const REPLAYS: &str = "millrace_replays_total";
+const REPLAY_RETRIES: &str = "millrace_replay_retries_total";
+const PURGED: &str = "millrace_purged_dead_letters_total";
+
 /// The stage and error class of a dead letter that an earlier run put into its table and this run
 /// counted: its reason is in the table only.
 const RECOVERED: &str = "recovered";
@@ -67,6 +72,10 @@ pub fn describe_metrics() {
     describe_counter!(SHADOW_MESSAGES, "Messages shown to a version in the shadow");
     describe_counter!(SHADOW_DIFFERENT, "Messages that it made something else of than the running version");
     describe_counter!(SHADOW_SKIPPED, "Messages that a shadow passed over to keep up");
+    describe_counter!(REPLAYED, "Dead letters that a replay has settled, by outcome");
+    describe_counter!(REPLAYS, "Replays that ended, by outcome");
+    describe_counter!(REPLAY_RETRIES, "Commits of replays that failed and were tried again");
+    describe_counter!(PURGED, "Dead letters removed by a purge");
 }
 
 /// Something happened to a version of a pipeline's UDF.
@@ -86,6 +95,29 @@ pub(crate) fn count_shadow(pipeline: &str, messages: u64, different: u64, skippe
     {
         counter!(name, "pipeline" => pipeline.to_owned()).increment(count);
     }
+}
+
+/// A batch of a replay is committed.
+pub(crate) fn replayed(pipeline: &str, written: u64, filtered: u64, failed: u64) {
+    for (outcome, count) in [("written", written), ("filtered", filtered), ("failed", failed)] {
+        counter!(REPLAYED, "pipeline" => pipeline.to_owned(), "outcome" => outcome).increment(count);
+    }
+}
+
+/// A replay has ended, done or not.
+pub(crate) fn replay_ended(pipeline: &str, done: bool) {
+    let outcome = if done { "done" } else { "interrupted" };
+    counter!(REPLAYS, "pipeline" => pipeline.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A commit of a replay failed and is tried again.
+pub(crate) fn replay_retried(pipeline: &str) {
+    counter!(REPLAY_RETRIES, "pipeline" => pipeline.to_owned()).increment(1);
+}
+
+/// Dead letters were purged.
+pub(crate) fn purged(pipeline: &str, count: u64) {
+    counter!(PURGED, "pipeline" => pipeline.to_owned()).increment(count);
 }
 
 /// Handles to the metrics of one pipeline.

@@ -1,290 +1,228 @@
-//! Which version of a UDF runs and why: a history, and the decisions taken from it. Where it is kept is
-//! not known here.
+//! The ledger once more by UDF version: which version wrote, left out and failed how many messages.
+//!
+//! Marks are numbers and are never removed, versions come and go: so there are [`VERSIONS_MAX`] slots, each
+//! with the hash of its version in four numbers, and a new version takes the slot of the one whose last
+//! window is oldest, whose counts move to `others`. A window has one version, so its commit sets the marks
+//! of one slot (and of `others` when a slot changes hands).
 
-use millrace_model::Micros;
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Most events of a history; older ones are forgotten and counted.
-const EVENTS_MAX: usize = 1000;
+use millrace_model::{Offset, UdfHash};
+use serde::Serialize;
 
-/// Fewest digits by which a version can be named.
-const PREFIX_DIGITS_MIN: usize = 4;
+use crate::ledger::{DEAD_LETTERED, FILTERED, Ledger, LedgerKey, Tally, WRITTEN, mark};
+use crate::{LedgerError, Mark};
 
-/// What happened to a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum VersionAct {
-    /// A server began to run it.
-    Start,
-    /// It was found in the script's file while the server ran.
-    Reload,
-    /// It had run in the shadow and was put in the place of the running one.
-    Promote,
-    /// An operator went back to it.
-    Rollback,
-    /// The configuration was read anew.
-    Update,
-    /// It was not allowed to run.
-    Refused,
-    /// Its text was removed, for there were too many.
-    Forgotten,
+/// Most versions that have counts of their own.
+pub const VERSIONS_MAX: usize = if cfg!(test) { 3 } else { 32 };
+
+/// The marks of a slot that hold its hash, 32 bits each.
+const HASH_PARTS: [&str; 4] = ["hash_0", "hash_1", "hash_2", "hash_3"];
+
+/// The mark of a slot that holds the end of its version's last window.
+const LAST_OFFSET: &str = "last_offset";
+
+/// Where the counts of versions without a slot are.
+const OTHERS: &str = "others";
+
+/// What one version did. Counts are messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub written: u64,
+    pub filtered: u64,
+    pub dead_lettered: u64,
 }
 
-impl VersionAct {
-    /// The word used in histories, in metrics and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Reload => "reload",
-            Self::Promote => "promote",
-            Self::Rollback => "rollback",
-            Self::Update => "update",
-            Self::Refused => "refused",
-            Self::Forgotten => "forgotten",
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            written: self.written.saturating_add(other.written),
+            filtered: self.filtered.saturating_add(other.filtered),
+            dead_lettered: self.dead_lettered.saturating_add(other.dead_lettered),
         }
     }
 }
 
-/// One event of a history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionEvent {
-    /// When, in microseconds since 1970 UTC.
-    pub at_micros: i64,
-    /// What.
-    pub act: VersionAct,
-    /// The version.
-    pub udf_hash: String,
-    /// The version that ran until then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<String>,
-    /// Why, for a person.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    /// All zero without a UDF.
+    hash: UdfHash,
+    counts: Counts,
+    last: Offset,
 }
 
-/// The versions of one pipeline's UDF over time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionHistory {
-    /// The version that runs, or that ran last.
-    pub running: Option<String>,
-    /// The content of the script's file that must not be taken up again until it changes: it was
-    /// refused, or an operator chose another version while it lay there.
-    pub passed_over: Option<String>,
-    /// What happened, oldest first.
-    pub events: Vec<VersionEvent>,
-    /// Older events that are kept no more.
-    pub events_forgotten: u64,
+/// The counts of all versions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Versions {
+    slots: Vec<Slot>,
+    others: Counts,
 }
 
-/// Why a version cannot be gone back to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VersionError {
-    /// None ran before.
-    #[error("no other version ran before the running one: name one with --to")]
-    NoPrevious,
-    /// The name is too short to be one.
-    #[error("version {0:?} has fewer than {PREFIX_DIGITS_MIN} digits")]
-    TooShort(String),
-    /// There is none of that name.
-    #[error("no version {0} is kept: `millrace udf history` names them")]
-    Unknown(String),
-    /// There are several.
-    #[error("several versions begin with {0}: give more digits")]
-    Ambiguous(String),
+/// One line of the ledger by version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VersionTotals {
+    /// The version's hash; `none` without a UDF, `others` for those that have no counts of their own any
+    /// more, `not counted` for what was folded before versions were counted.
+    pub udf: String,
+    /// Messages that it made rows of, erased ones included.
+    pub written: u64,
+    /// Messages that it left out.
+    pub filtered: u64,
+    /// Messages that it failed on, those included that were replayed or purged since.
+    pub dead_lettered: u64,
+    /// Behind the last message that it was shown; absent where there are many versions.
+    pub last_offset: Option<u64>,
 }
 
-impl VersionHistory {
-    /// Whether the content of the script's file is to be tried: it is neither what runs nor what was
-    /// passed over.
-    #[must_use]
-    pub fn is_news(&self, on_disk: &str) -> bool {
-        self.running.as_deref() != Some(on_disk) && self.passed_over.as_deref() != Some(on_disk)
-    }
-
-    /// The kept version to start with instead of the content of the script's file; `None` when it is
-    /// the file's turn.
-    #[must_use]
-    pub fn start_instead(&self, on_disk: &str) -> Option<&str> {
-        let running = self.running.as_deref()?;
-        (self.passed_over.as_deref() == Some(on_disk) && running != on_disk).then_some(running)
-    }
-
-    /// A version runs from now on. `on_disk` is the content of the script's file at that time: when it
-    /// is another version, it is passed over until it changes.
-    pub fn adopt(
-        &mut self,
-        act: VersionAct,
-        udf_hash: &str,
-        on_disk: Option<&str>,
-        reason: Option<String>,
-        now: Micros,
-    ) {
-        let previous = self.running.replace(udf_hash.to_owned()).filter(|before| before != udf_hash);
-        self.passed_over = on_disk.filter(|disk| *disk != udf_hash).map(ToOwned::to_owned);
-        self.note(VersionEvent { at_micros: now.0, act, udf_hash: udf_hash.to_owned(), previous, reason });
-    }
-
-    /// The content of the script's file was not allowed to run; it is not tried again until it changes.
-    pub fn refuse(&mut self, udf_hash: &str, reason: String, now: Micros) {
-        self.passed_over = Some(udf_hash.to_owned());
-        self.note_refused(udf_hash, reason, now);
-    }
-
-    /// A version that does not lie in the script's file was not allowed to run.
-    pub fn note_refused(&mut self, udf_hash: &str, reason: String, now: Micros) {
-        let (act, reason) = (VersionAct::Refused, Some(reason));
-        self.note(VersionEvent {
-            at_micros: now.0,
-            act,
-            udf_hash: udf_hash.to_owned(),
-            previous: None,
-            reason,
-        });
-    }
-
-    /// A version's text was removed.
-    pub fn note_forgotten(&mut self, udf_hash: &str, reason: String, now: Micros) {
-        let (act, reason) = (VersionAct::Forgotten, Some(reason));
-        self.note(VersionEvent {
-            at_micros: now.0,
-            act,
-            udf_hash: udf_hash.to_owned(),
-            previous: None,
-            reason,
-        });
-    }
-
-    /// The version to go back to: the one named by its first digits, else the one that ran before the
-    /// running one. Doing it twice is back where one was.
-    ///
-    /// # Errors
-    /// See [`VersionError`].
-    pub fn rollback_target(&self, to: Option<&str>, kept: &[String]) -> Result<String, VersionError> {
-        let Some(prefix) = to else {
-            let running = self.running.as_deref();
-            let adopted = self
-                .events
-                .iter()
-                .rev()
-                .find(|event| event.previous.is_some() && Some(event.udf_hash.as_str()) == running);
-            let previous =
-                adopted.and_then(|event| event.previous.clone()).ok_or(VersionError::NoPrevious)?;
-            return match kept.contains(&previous) {
-                true => Ok(previous),
-                false => Err(VersionError::Unknown(previous)),
-            };
+impl Versions {
+    pub fn from_marks(key: &LedgerKey, marks: &BTreeMap<String, i64>) -> Result<Self, LedgerError> {
+        let counts = |place: &str| -> Result<Counts, LedgerError> {
+            let get = |counter| key.get(marks, &name(place, counter)).map(Option::unwrap_or_default);
+            Ok(Counts {
+                written: get(WRITTEN)?,
+                filtered: get(FILTERED)?,
+                dead_lettered: get(DEAD_LETTERED)?,
+            })
         };
-        let prefix = prefix.to_ascii_lowercase();
-        if prefix.len() < PREFIX_DIGITS_MIN {
-            return Err(VersionError::TooShort(prefix));
+        let mut versions = Self { slots: Vec::new(), others: counts(OTHERS)? };
+        for slot in 0..VERSIONS_MAX {
+            let place = slot.to_string();
+            let get = |counter| key.get(marks, &name(&place, counter));
+            let Some(last) = get(LAST_OFFSET)? else { break };
+            let mut hash = UdfHash([0; 16]);
+            for (part, bytes) in HASH_PARTS.into_iter().zip(hash.0.chunks_exact_mut(4)) {
+                let number = get(part)?.unwrap_or_default();
+                bytes.copy_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+            }
+            versions.slots.push(Slot { hash, counts: counts(&place)?, last: Offset(last) });
         }
-        let mut found = kept.iter().filter(|hash| hash.starts_with(&prefix));
-        match (found.next(), found.next()) {
-            (Some(hash), None) => Ok(hash.clone()),
-            (None, _) => Err(VersionError::Unknown(prefix)),
-            (Some(_), Some(_)) => Err(VersionError::Ambiguous(prefix)),
-        }
+        Ok(versions)
     }
 
-    /// Which of the kept versions have to go so that `versions_max` remain: those that were last heard of
-    /// longest ago, never the running one or the one before it.
-    #[must_use]
-    pub fn to_forget(&self, kept: &[String], versions_max: usize) -> Vec<String> {
-        let excess = kept.len().saturating_sub(versions_max);
-        if excess == 0 {
-            return Vec::new();
+    /// The counts after a window of one version that ends before `end`, and the marks that say so.
+    pub fn after(
+        &self,
+        key: &LedgerKey,
+        hash: Option<UdfHash>,
+        tally: &Tally,
+        end: Offset,
+    ) -> (Self, Vec<Mark>) {
+        let hash = hash.unwrap_or(UdfHash([0; 16]));
+        let mut next = self.clone();
+        let mut marks = Vec::new();
+        let known = next.slots.iter().position(|slot| slot.hash == hash);
+        let index = known.unwrap_or_else(|| {
+            let fresh = Slot { hash, counts: Counts::default(), last: end };
+            if next.slots.len() < VERSIONS_MAX {
+                next.slots.push(fresh);
+                return next.slots.len() - 1;
+            }
+            let oldest = (0..next.slots.len()).min_by_key(|&index| next.slots[index].last).unwrap_or(0);
+            next.others = next.others.plus(next.slots[oldest].counts);
+            marks.extend(count_marks(key, OTHERS, &next.others));
+            next.slots[oldest] = fresh;
+            oldest
+        });
+        let slot = &mut next.slots[index];
+        slot.counts = slot.counts.plus(Counts {
+            written: tally.written,
+            filtered: tally.filtered,
+            dead_lettered: tally.dead_lettered,
+        });
+        slot.last = end;
+        let place = index.to_string();
+        marks.extend(count_marks(key, &place, &slot.counts));
+        marks.push(mark(key.app_id(&name(&place, LAST_OFFSET)), end.0));
+        if known.is_none() {
+            let parts = HASH_PARTS.into_iter().zip(hash.0.chunks_exact(4));
+            marks.extend(parts.map(|(part, bytes)| {
+                let number = bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+                mark(key.app_id(&name(&place, part)), number)
+            }));
         }
-        let last_heard = |hash: &String| self.events.iter().rposition(|event| event.udf_hash == *hash);
-        let previous = self.rollback_target(None, kept).ok();
-        let mut candidates: Vec<_> = kept
-            .iter()
-            .filter(|hash| self.running.as_ref() != Some(*hash) && previous.as_ref() != Some(*hash))
-            .map(|hash| (last_heard(hash), hash.clone()))
-            .collect();
-        candidates.sort();
-        candidates.into_iter().take(excess).map(|(_, hash)| hash).collect()
+        (next, marks)
     }
 
-    fn note(&mut self, event: VersionEvent) {
-        self.events.push(event);
-        let excess = self.events.len().saturating_sub(EVENTS_MAX);
-        self.events.drain(..excess);
-        self.events_forgotten += excess as u64;
+    fn sum(&self) -> Counts {
+        self.slots.iter().fold(self.others, |sum, slot| sum.plus(slot.counts))
     }
+
+    /// The lines of a report: the newest version first, so that all together make up the ledger. `Err` says
+    /// which counter has more by version than in all.
+    pub fn report(&self, ledger: &Ledger) -> Result<Vec<VersionTotals>, String> {
+        let sum = self.sum();
+        let mut rest = Counts::default();
+        for (counter, part, all, rest) in [
+            (WRITTEN, sum.written, ledger.written, &mut rest.written),
+            (FILTERED, sum.filtered, ledger.filtered, &mut rest.filtered),
+            (DEAD_LETTERED, sum.dead_lettered, ledger.dead_lettered, &mut rest.dead_lettered),
+        ] {
+            *rest = all.checked_sub(part).ok_or_else(|| {
+                format!("the versions of the UDF have {counter} {part} together, of {all} in all")
+            })?;
+        }
+        let mut slots = self.slots.clone();
+        slots.sort_by_key(|slot| std::cmp::Reverse(slot.last));
+        let label = |hash: UdfHash| if hash.0 == [0; 16] { "none".to_owned() } else { hash.to_string() };
+        let mut lines: Vec<_> =
+            slots.iter().map(|slot| totals(label(slot.hash), slot.counts, Some(slot.last.0))).collect();
+        for (udf, counts) in [(OTHERS, self.others), ("not counted", rest)] {
+            if counts != Counts::default() {
+                lines.push(totals(udf.to_owned(), counts, None));
+            }
+        }
+        Ok(lines)
+    }
+}
+
+fn totals(udf: String, counts: Counts, last_offset: Option<u64>) -> VersionTotals {
+    let Counts { written, filtered, dead_lettered } = counts;
+    VersionTotals { udf, written, filtered, dead_lettered, last_offset }
+}
+
+fn name(place: &str, counter: &str) -> String {
+    format!("udf/{place}/{counter}")
+}
+
+fn count_marks(key: &LedgerKey, place: &str, counts: &Counts) -> Vec<Mark> {
+    [(WRITTEN, counts.written), (FILTERED, counts.filtered), (DEAD_LETTERED, counts.dead_lettered)]
+        .into_iter()
+        .map(|(counter, value)| mark(key.app_id(&name(place, counter)), value))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use millrace_model::TopicId;
+    use proptest::prelude::*;
+
     use super::*;
 
-    const NOW: Micros = Micros(1);
-
-    fn adopt(history: &mut VersionHistory, act: VersionAct, hash: &str, disk: &str) {
-        history.adopt(act, hash, Some(disk), None, NOW);
-    }
-
-    #[test]
-    fn a_file_is_tried_once_for_each_change_of_its_content() {
-        let mut history = VersionHistory::default();
-        assert!(history.is_news("aaaa"));
-        adopt(&mut history, VersionAct::Start, "aaaa", "aaaa");
-        assert!(!history.is_news("aaaa"));
-        history.refuse("bbbb", "worse".to_owned(), NOW);
-        assert!(!history.is_news("bbbb") && history.is_news("cccc"));
-        adopt(&mut history, VersionAct::Reload, "cccc", "cccc");
-        assert!(history.is_news("bbbb"), "it lay there before, and something else since");
-    }
-
-    #[test]
-    fn after_a_rollback_or_a_promotion_the_file_waits_for_its_next_change_also_over_a_restart() {
-        let mut history = VersionHistory::default();
-        adopt(&mut history, VersionAct::Start, "aaaa", "aaaa");
-        adopt(&mut history, VersionAct::Reload, "bbbb", "bbbb");
-        let kept = ["aaaa".to_owned(), "bbbb".to_owned()];
-        assert_eq!(history.rollback_target(None, &kept), Ok("aaaa".to_owned()));
-        adopt(&mut history, VersionAct::Rollback, "aaaa", "bbbb");
-        let restarted: VersionHistory =
-            serde_json::from_str(&serde_json::to_string(&history).unwrap()).unwrap();
-        assert_eq!(restarted.start_instead("bbbb"), Some("aaaa"));
-        assert_eq!(restarted.start_instead("cccc"), None);
-        assert!(!restarted.is_news("bbbb") && restarted.is_news("cccc"));
-        assert_eq!(restarted.rollback_target(None, &kept), Ok("bbbb".to_owned()), "and back again");
-        adopt(&mut history, VersionAct::Start, "aaaa", "bbbb");
-        assert_eq!(history.start_instead("bbbb"), Some("aaaa"), "also over the next restart");
-    }
-
-    #[test]
-    fn versions_are_named_by_their_first_digits() {
-        let history = VersionHistory::default();
-        let kept = ["abcd11".to_owned(), "abcd22".to_owned(), "ffff00".to_owned()];
-        let target = |to| history.rollback_target(to, &kept);
-        assert_eq!(target(Some("FFFF")), Ok("ffff00".to_owned()));
-        assert_eq!(target(Some("abcd")), Err(VersionError::Ambiguous("abcd".to_owned())));
-        assert_eq!(target(Some("0000")), Err(VersionError::Unknown("0000".to_owned())));
-        assert_eq!(target(Some("f")), Err(VersionError::TooShort("f".to_owned())));
-        assert_eq!(target(None), Err(VersionError::NoPrevious));
-    }
-
-    #[test]
-    fn the_longest_unheard_of_go_first_and_what_is_needed_stays() {
-        let mut history = VersionHistory::default();
-        for hash in ["aaaa", "bbbb", "cccc", "dddd"] {
-            adopt(&mut history, VersionAct::Reload, hash, hash);
+    proptest! {
+        /// However many versions there are, nothing is lost, the marks say the same, and there are never more
+        /// than so many.
+        #[test]
+        fn versions_are_counted_within_their_bound(windows in prop::collection::vec((0u8..6, 0u64..9, 0u64..9, 0u64..9), 0..40)) {
+            let key = LedgerKey::new("main", "rows", TopicId([7; 16]));
+            let (mut versions, mut ledger) = (Versions::default(), Ledger::default());
+            let mut marks = BTreeMap::new();
+            for (version, written, filtered, dead_lettered) in windows {
+                let hash = (version > 0).then_some(UdfHash([version * 40; 16]));
+                let read = written + filtered + dead_lettered;
+                let tally = Tally { read, written, filtered, dead_lettered, expired: 0 };
+                ledger = ledger.after(ledger.next_offset.plus(read), &tally, 0);
+                let (next, set) = versions.after(&key, hash, &tally, ledger.next_offset);
+                marks.extend(set.into_iter().map(|mark| (mark.app_id, mark.version)));
+                versions = next;
+                prop_assert_eq!(&Versions::from_marks(&key, &marks).unwrap(), &versions);
+                let lines = versions.report(&ledger).unwrap();
+                let own = lines.iter().filter(|line| line.last_offset.is_some()).count();
+                prop_assert!(own <= VERSIONS_MAX);
+                prop_assert!(lines.iter().all(|line| line.udf != "not counted"));
+                prop_assert_eq!(lines.iter().map(|line| line.written).sum::<u64>(), ledger.written);
+                let newest = hash.map_or("none".to_owned(), |hash| hash.to_string());
+                prop_assert!(lines.iter().any(|line| line.udf == newest));
+            }
         }
-        adopt(&mut history, VersionAct::Rollback, "aaaa", "dddd");
-        let kept: Vec<String> = ["aaaa", "bbbb", "cccc", "dddd"].map(ToOwned::to_owned).into();
-        assert_eq!(history.to_forget(&kept, 4), Vec::<String>::new());
-        assert_eq!(history.to_forget(&kept, 3), ["bbbb"]);
-        assert_eq!(history.to_forget(&kept, 0), ["bbbb", "cccc"], "not the running one and the one before");
-    }
-
-    #[test]
-    fn a_history_is_bounded() {
-        let mut history = VersionHistory::default();
-        for _ in 0..EVENTS_MAX + 5 {
-            adopt(&mut history, VersionAct::Start, "aaaa", "aaaa");
-        }
-        assert_eq!((history.events.len(), history.events_forgotten), (EVENTS_MAX, 5));
     }
 }

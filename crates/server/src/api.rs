@@ -13,8 +13,8 @@ use millrace_sql::format::FormatError;
 use millrace_sql::{Code, Engine, QueryResult, SqlError};
 use serde::{Deserialize, Serialize};
 
-use crate::{Control, Recorder, Status};
-use crate::{changes, views};
+use crate::{Control, DeadLetters, Recorder, Status};
+use crate::{changes, dead_letters, views};
 
 /// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -40,6 +40,8 @@ pub struct ApiState {
     pub control: Arc<dyn Control>,
     /// What there is to query.
     pub engine: Arc<Engine>,
+    /// What can be done with dead letters.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// The metrics.
     pub recorder: Recorder,
 }
@@ -54,6 +56,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/query", post(query))
         .merge(views::routes())
         .merge(changes::routes())
+        .merge(dead_letters::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {

@@ -8,6 +8,7 @@
 mod api;
 mod changes;
 mod control;
+mod dead_letters;
 mod guard;
 mod listen;
 mod prometheus;
@@ -19,8 +20,9 @@ pub use control::{
     Control, ControlError, ControlFault, RerunReport, RerunRequest, Steer, UdfChange, UdfEvent, UdfHistory,
     UdfScript, UdfShadow, UdfSource, UpdateReport,
 };
+pub use dead_letters::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayRequest, SentScript, SentUdf};
 pub use guard::{Guard, GuardError, guarded};
 pub use listen::{ConnectionLimits, serve};
 pub use prometheus::{Recorder, RecorderError};
-pub use status::{PipelineStatus, Status, TableStatus, TopicStatus};
+pub use status::{AuditStatus, PipelineStatus, Status, TableStatus, TopicStatus};
 pub use views::{ViewList, ViewReport, ViewResultReport};

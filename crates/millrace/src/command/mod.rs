@@ -13,5 +13,7 @@ pub mod rerun;
 pub mod run;
 pub mod send;
 pub mod status;
+pub mod template;
+pub mod udf;
 pub mod udf_versions;
 pub mod views;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use chrono::{DateTime, NaiveDate, NaiveTime};
+use millrace_model::Micros;
 use millrace_server::{RerunReport, RerunRequest};
 use serde_json::json;
 
@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::command::udf_versions;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::moment;
 use crate::node::Node;
 use crate::pipelines;
 
@@ -25,10 +26,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// What is wrong with the request, or why it stopped.
 pub fn rerun(config: &Config, arguments: &Rerun) -> Result<()> {
     let udf = arguments.udf.as_deref().map(|file| udf_versions::source(file, arguments.function.clone()));
+    let now = Micros::now();
     let request = RerunRequest {
         pipeline: arguments.pipeline.clone(),
-        from_micros: moment(&arguments.from).context("in --from")?,
-        to_micros: moment(&arguments.to).context("in --to")?,
+        from_micros: moment::parse(&arguments.from, now).context("in --from")?.0,
+        to_micros: moment::parse(&arguments.to, now).context("in --to")?.0,
         into: arguments.into.clone(),
         udf: udf.transpose()?,
     };
@@ -85,29 +87,4 @@ fn here(config: &Config, data: &DataDir, request: RerunRequest) -> Result<RerunR
     let report = run();
     node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     report
-}
-
-/// A day, or a moment with its zone, in microseconds since 1970 UTC.
-fn moment(text: &str) -> Result<i64> {
-    if let Ok(day) = text.parse::<NaiveDate>() {
-        return Ok(day.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
-    }
-    let moment = DateTime::parse_from_rfc3339(text);
-    let moment =
-        moment.with_context(|| format!("{text:?} is neither 2026-11-22 nor 2026-11-22T10:00:00Z"))?;
-    Ok(moment.timestamp_micros())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_days_or_have_a_zone() {
-        assert_eq!(moment("1970-01-02").unwrap(), 86_400_000_000);
-        assert_eq!(moment("1970-01-01T01:00:00.5+01:00").unwrap(), 500_000);
-        for bad in ["", "yesterday", "2026-02-30", "2026-11-22T10:00:00"] {
-            assert!(moment(bad).is_err(), "{bad}");
-        }
-    }
 }

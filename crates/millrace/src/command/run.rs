@@ -30,9 +30,10 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When it cannot start: the message names the port, file or setting.
-pub fn run(config: &Config, origin: Origin, port_offset: u16) -> Result<()> {
+pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<()> {
     let recorder = Recorder::install()?;
     millrace_pipeline::describe_metrics();
+    crate::auditor::describe_metrics();
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
     let postgres = settings::postgres(config, token.as_deref())?;
@@ -69,6 +70,7 @@ pub fn run(config: &Config, origin: Origin, port_offset: u16) -> Result<()> {
         facts: Arc::clone(&node) as _,
         control,
         engine: Arc::clone(&engine),
+        dead_letters: Arc::clone(node.replays()) as _,
         recorder: recorder.clone(),
     };
     data.announce(&ServerAddress {
@@ -98,6 +100,7 @@ pub fn run(config: &Config, origin: Origin, port_offset: u16) -> Result<()> {
     ingest_runtime.block_on(signals.wait());
     tracing::info!("stopping: no new requests, then the rest of the log is folded");
     close.send_replace(true);
+    node.replays().stop();
     ingest_runtime.block_on(async {
         for listener in listeners {
             let _ = listener.await;

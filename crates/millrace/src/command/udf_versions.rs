@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::udf_files::UdfFiles;
-use crate::{control, output, plan};
+use crate::{control, output, plan, udf};
 
 /// Asks the running server. Exit code 1 when a version was refused.
 ///
@@ -69,7 +69,7 @@ pub fn udf(config: &Config, command: UdfVersions) -> Result<ExitCode> {
 /// # Errors
 /// When they cannot be read.
 pub fn source(file: &Path, function: Option<String>) -> Result<UdfSource> {
-    let scripts = plan::scripts(Some(file))?;
+    let scripts = udf::scripts(Some(file))?;
     let script = |script: millrace_udf::Script| UdfScript { name: script.name, source: script.source };
     Ok(UdfSource { function, scripts: scripts.into_iter().map(script).collect() })
 }
@@ -209,7 +209,11 @@ fn print_shadow(format: Format, shadow: UdfShadow) -> Result<()> {
 fn print_comparison(found: &Comparison) -> Result<()> {
     let (old, new) = (found.old, found.new);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} messages: {} the same, {} changed rows", found.messages, found.same, found.changed_rows)?;
+    writeln!(
+        out,
+        "{} messages: {} the same, {} changed rows",
+        found.messages, found.same, found.changed_rows
+    )?;
     writeln!(out, "  running: {} rows, {} filtered, {} failed", old.rows, old.filtered, old.failed)?;
     writeln!(out, "  new:     {} rows, {} filtered, {} failed", new.rows, new.filtered, new.failed)?;
     for (change, count) in &found.changes {

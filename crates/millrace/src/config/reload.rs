@@ -40,10 +40,6 @@ impl Default for Trial {
     }
 }
 
-pub(super) fn default_versions_max() -> usize {
-    VERSIONS_MAX
-}
-
 impl Udf {
     /// How often the script's file is looked at while the server runs; `None`: never.
     ///
