@@ -140,9 +140,8 @@ impl From<KeptScript> for Script {
 
 impl VersionStore for UdfFiles {
     fn on_disk(&self) -> Result<VersionText, String> {
-        let found =
-            plan::scripts(self.settings().path.as_deref()).and_then(|scripts| self.version(None, scripts));
-        found.map_err(text)
+        let scripts = udf::scripts(self.settings().path.as_deref()).map_err(|error| error.to_string())?;
+        self.version(None, scripts).map_err(text)
     }
 
     fn load(&self, version: &VersionText) -> Result<Arc<dyn TransformFactory>, String> {
