@@ -43,6 +43,9 @@ pub struct ServerAddress {
     pub pid: u32,
     /// The HTTP API, for instance `http://127.0.0.1:8080`.
     pub http: String,
+    /// The Pub/Sub port, when there is one.
+    #[serde(default)]
+    pub pubsub: Option<String>,
 }
 
 impl DataDir {
@@ -59,6 +62,11 @@ impl DataDir {
     /// The tables.
     pub fn lake(&self) -> PathBuf {
         self.root.join("lake")
+    }
+
+    /// Topics' and subscriptions' names, and how far subscriptions are.
+    pub fn pubsub(&self) -> PathBuf {
+        self.root.join("pubsub")
     }
 
     /// The user's views, unless the configuration names another folder.

@@ -7,6 +7,7 @@ pub mod deadletter;
 pub mod generate;
 pub mod load;
 pub mod log;
+pub mod pubsub;
 pub mod query;
 pub mod run;
 pub mod send;

@@ -29,6 +29,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// The durable log.
     pub log: Log,
+    /// Subscriptions of the Pub/Sub port.
+    pub pubsub: Pubsub,
     /// Topics with limits of their own.
     pub topic: Vec<Topic>,
     /// Which log entries go to which topic; without any, all go to `gemini-telemetry-logs`.
@@ -49,6 +51,7 @@ impl Default for Config {
             server: Server::default(),
             ingest: Ingest::default(),
             log: Log::default(),
+            pubsub: Pubsub::default(),
             topic: Vec::new(),
             sink: Vec::new(),
             pipeline: Vec::new(),
@@ -70,6 +73,8 @@ pub struct Server {
     pub otlp_http_port: u16,
     /// The HTTP API.
     pub http_port: u16,
+    /// Pub/Sub over gRPC and REST; 0: none.
+    pub pubsub_port: u16,
     /// The Postgres wire; 0: none.
     pub postgres_port: u16,
     /// Who may log in there: a file of `name:password` lines that nobody else may read. Without one the
@@ -93,6 +98,7 @@ impl Default for Server {
             otlp_grpc_port: 4317,
             otlp_http_port: 4318,
             http_port: 8080,
+            pubsub_port: 8085,
             postgres_port: 5433,
             postgres_users_file: None,
             postgres_connections_max: 64,
@@ -159,6 +165,32 @@ impl Default for Log {
             retention_hours: 7 * 24,
             folded_retention_minutes: 60,
             folded_bytes_max: 10 << 30,
+        }
+    }
+}
+
+/// Subscriptions of the Pub/Sub port.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pubsub {
+    /// Bytes that one subscription or snapshot may hold back in its topic; beyond it, it lets go, and
+    /// messages that it has not delivered may be removed.
+    pub backlog_bytes_max: u64,
+    /// Messages of one subscription that are out, or wait to be delivered again.
+    pub outstanding_messages_max: usize,
+    /// Bytes of request bodies in hand at once; beyond it clients are asked to come back.
+    pub in_flight_bytes_max: usize,
+    /// Open streams and waiting pulls.
+    pub streams_max: usize,
+}
+
+impl Default for Pubsub {
+    fn default() -> Self {
+        Self {
+            backlog_bytes_max: 8 << 30,
+            outstanding_messages_max: 100_000,
+            in_flight_bytes_max: 256 << 20,
+            streams_max: 20_000,
         }
     }
 }

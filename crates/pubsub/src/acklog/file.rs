@@ -155,7 +155,8 @@ fn read_whole(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, AckLogError> {
 }
 
 fn has_header(bytes: &[u8], number: u64) -> bool {
-    let Some((header, crc)) = bytes.get(..HEADER_BYTES).and_then(|header| header.split_last_chunk::<4>()) else {
+    let Some((header, crc)) = bytes.get(..HEADER_BYTES).and_then(|header| header.split_last_chunk::<4>())
+    else {
         return false;
     };
     header.starts_with(FILE_MAGIC)

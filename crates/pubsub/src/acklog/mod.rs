@@ -31,6 +31,7 @@ use millrace_disk::Disk;
 use tokio::sync::oneshot;
 
 use crate::progress::{Change, Progress};
+pub(crate) use entry::{read_progress, write_progress};
 use writer::{Pending, Queue, Writer};
 
 /// Whose change it is: a subscription's permanent id.
@@ -44,11 +45,7 @@ pub(crate) type Image = BTreeMap<Uid, Progress>;
 pub(crate) enum AckLogError {
     /// The file system refused.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
     /// A file is damaged where it should not be.
     #[error(
         "{} is damaged at byte {position}: {reason}; restore it from a copy, or remove the file to have every subscription begin again at the oldest message it holds",

@@ -103,7 +103,10 @@ fn it_does_not_grow_with_acks() {
     for window in 0..500u64 {
         let base = window * 2000;
         let alternate = |first: u64| {
-            (0..1000).map(|n| base + first + n * 2).map(|at| Change::Acked { start: at, end: at + 1 }).collect()
+            (0..1000)
+                .map(|n| base + first + n * 2)
+                .map(|at| Change::Acked { start: at, end: at + 1 })
+                .collect()
         };
         log.commit(7, alternate(0)).wait().unwrap();
         log.commit(7, alternate(1)).wait().unwrap();

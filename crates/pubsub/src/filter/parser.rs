@@ -115,7 +115,9 @@ impl Parser {
         if self.take_word("attributes") {
             return Ok(());
         }
-        Err(self.error("only attributes can be asked for: attributes:key, attributes.key = \"value\" or hasPrefix"))
+        Err(self.error(
+            "only attributes can be asked for: attributes:key, attributes.key = \"value\" or hasPrefix",
+        ))
     }
 
     fn key(&mut self) -> Result<String, FilterError> {

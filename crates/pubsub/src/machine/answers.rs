@@ -96,7 +96,8 @@ impl Machine {
 
     fn lease_of(&self, ticket: Ticket) -> Option<State> {
         let same_life = ticket.generation == self.progress.generation() && ticket.epoch == self.epoch;
-        let tracked = self.tracked.get(&ticket.offset).filter(|tracked| tracked.delivery == ticket.delivery)?;
+        let tracked =
+            self.tracked.get(&ticket.offset).filter(|tracked| tracked.delivery == ticket.delivery)?;
         same_life.then_some(tracked.state)
     }
 

@@ -45,6 +45,16 @@ impl Machine {
         self.takes_more(holder, self.room_of(holder, room), 0)
     }
 
+    /// Whether messages wait that anybody may get.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether messages wait that only another holder may get.
+    pub(crate) fn has_ready_for_others(&self, holder: Holder) -> bool {
+        self.ready_for.keys().any(|other| *other != holder)
+    }
+
     /// Where to read on in the topic, when there is room to track more.
     pub(crate) fn next_to_look_at(&mut self) -> Option<u64> {
         self.next = self.progress.next_open(self.next);
@@ -132,7 +142,9 @@ impl Machine {
     pub(crate) fn take_back(&mut self, deliveries: &[Delivery]) {
         for delivery in deliveries {
             let tracked = self.tracked.get(&delivery.offset);
-            let Some(tracked) = tracked.filter(|tracked| tracked.delivery == delivery.delivery) else { continue };
+            let Some(tracked) = tracked.filter(|tracked| tracked.delivery == delivery.delivery) else {
+                continue;
+            };
             let key = tracked.key.clone();
             if matches!(tracked.state, State::Leased { .. }) {
                 self.change_state(delivery.offset, State::Ready);
@@ -173,6 +185,11 @@ impl Machine {
     pub(crate) fn dead(&self, messages_max: usize) -> Vec<(u64, u32)> {
         let dead = self.dead.iter().take(messages_max);
         dead.map(|offset| (*offset, self.progress.failures_of(*offset))).collect()
+    }
+
+    /// Whether there are messages for the dead-letter topic.
+    pub(crate) fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
     }
 
     /// A message is in the dead-letter topic: it is done with here.

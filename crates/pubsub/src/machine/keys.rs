@@ -67,9 +67,8 @@ impl Machine {
             state.holder = None;
         }
         let first = state.waiting.first().copied();
-        let ready = first.filter(|offset| {
-            self.tracked.get(offset).is_some_and(|tracked| tracked.state == State::Ready)
-        });
+        let ready = first
+            .filter(|offset| self.tracked.get(offset).is_some_and(|tracked| tracked.state == State::Ready));
         let offer = ready.map(|offset| (offset, state.holder));
         let before = std::mem::replace(&mut state.offered, offer);
         if before == offer {

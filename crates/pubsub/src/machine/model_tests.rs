@@ -12,7 +12,10 @@ const LEASE: Moment = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 enum Step {
     Look(u64),
-    Deliver { holder: u64, messages: usize },
+    Deliver {
+        holder: u64,
+        messages: usize,
+    },
     Ack(usize),
     Nack(usize),
     Extend(usize),
@@ -23,7 +26,9 @@ enum Step {
     Expire(u64),
     Forward,
     /// The process ends; `lost` of the last changes were not durable.
-    Restart { lost: usize },
+    Restart {
+        lost: usize,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -44,7 +49,8 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 fn all_rules() -> impl Strategy<Value = Rules> {
-    let backoff = prop::option::of(Just(Backoff { min: Duration::from_secs(2), max: Duration::from_secs(7) }));
+    let backoff =
+        prop::option::of(Just(Backoff { min: Duration::from_secs(2), max: Duration::from_secs(7) }));
     (any::<bool>(), any::<bool>(), backoff, prop::option::of(2u32..4), 3usize..30).prop_map(
         |(ordered, exactly_once, backoff, attempts_max, tracked_max)| Rules {
             ordered,
@@ -173,7 +179,9 @@ impl Model {
     }
 
     fn ack(&mut self, index: usize) -> Result<(), TestCaseError> {
-        let Some(given) = self.given.len().checked_sub(1 + index).map(|at| self.given[at]) else { return Ok(()) };
+        let Some(given) = self.given.len().checked_sub(1 + index).map(|at| self.given[at]) else {
+            return Ok(());
+        };
         self.time_passes();
         let leased = self.is_leased(given.ticket);
         let offset = given.ticket.offset;
@@ -198,7 +206,9 @@ impl Model {
     }
 
     fn answer(&mut self, index: usize, nack: bool) -> Result<(), TestCaseError> {
-        let Some(given) = self.given.len().checked_sub(1 + index).map(|at| self.given[at]) else { return Ok(()) };
+        let Some(given) = self.given.len().checked_sub(1 + index).map(|at| self.given[at]) else {
+            return Ok(());
+        };
         self.time_passes();
         let leased = self.is_leased(given.ticket);
         let until = self.now + LEASE;
