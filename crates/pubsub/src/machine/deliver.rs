@@ -50,11 +50,6 @@ impl Machine {
         !self.ready.is_empty()
     }
 
-    /// Whether messages wait that only another holder may get.
-    pub(crate) fn has_ready_for_others(&self, holder: Holder) -> bool {
-        self.ready_for.keys().any(|other| *other != holder)
-    }
-
     /// Where to read on in the topic, when there is room to track more.
     pub(crate) fn next_to_look_at(&mut self) -> Option<u64> {
         self.next = self.progress.next_open(self.next);

@@ -80,6 +80,9 @@ impl Machine {
         match offer {
             Some((offset, Some(holder))) => {
                 self.ready_for.entry(holder).or_default().insert(offset);
+                if self.holders.contains_key(&holder) {
+                    self.woken.insert(holder);
+                }
             }
             Some((offset, None)) => {
                 self.ready.insert(offset);

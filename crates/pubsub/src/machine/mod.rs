@@ -125,6 +125,8 @@ pub(crate) struct Machine {
     dead: BTreeSet<u64>,
     leased: usize,
     changes: Vec<Change>,
+    /// Holders that may get something now: they have more room, or messages wait for them alone.
+    woken: BTreeSet<Holder>,
 }
 
 impl Machine {
@@ -145,6 +147,7 @@ impl Machine {
             dead: BTreeSet::new(),
             leased: 0,
             changes: Vec::new(),
+            woken: BTreeSet::new(),
         }
     }
 
@@ -178,6 +181,11 @@ impl Machine {
     /// The changes that are not written down yet, in order.
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// The streams to look again for messages, since this was last asked.
+    pub(crate) fn take_woken(&mut self) -> BTreeSet<Holder> {
+        std::mem::take(&mut self.woken)
     }
 
     /// A stream that will hold at most so much.
@@ -272,6 +280,7 @@ impl Machine {
                 if let Some(held) = self.holders.get_mut(&holder) {
                     held.messages = held.messages.saturating_sub(1);
                     held.bytes = held.bytes.saturating_sub(bytes);
+                    self.woken.insert(holder);
                 }
             }
             State::Dead => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
@@ -56,13 +56,14 @@ pub(super) async fn open(
     let limit = |max: i64| u64::try_from(max).ok().filter(|max| *max > 0).unwrap_or(u64::MAX);
     let (messages_max, bytes_max) =
         (limit(first.max_outstanding_messages), limit(first.max_outstanding_bytes));
-    subscription.open_holder(holder, messages_max, bytes_max);
+    let waker = subscription.open_holder(holder, messages_max, bytes_max);
     let (sender, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
     let stream = Stream {
         state: subscription.watch_use(),
         _guard: HolderGuard { subscription: Arc::clone(&subscription), holder },
         subscription,
         holder,
+        waker,
         lease,
         ends_at: Instant::now() + broker.config.stream_lifetime,
         commits: FuturesOrdered::new(),
@@ -90,6 +91,8 @@ struct Stream {
     holder: Holder,
     /// Ends the holder when the stream ends, however it does.
     _guard: HolderGuard,
+    /// Told when there may be something for this stream.
+    waker: Arc<Notify>,
     lease: Duration,
     ends_at: Instant,
     state: watch::Receiver<Use>,
@@ -126,11 +129,9 @@ impl Stream {
     ) -> Result<(), Status> {
         self.answers_in(first)?;
         let subscription = Arc::clone(&self.subscription);
+        let waker = Arc::clone(&self.waker);
         let mut slot: Option<Slot> = None;
         loop {
-            let everybody = subscription.everybody.notified();
-            tokio::pin!(everybody);
-            everybody.as_mut().enable();
             slot = match slot {
                 Some(slot) => self.respond(slot).await?,
                 None => None,
@@ -146,7 +147,7 @@ impl Stream {
                     Err(_) => return Ok(()),
                 },
                 () = subscription.available.notified(), if wants => self.try_now = true,
-                () = everybody => (self.try_now, self.is_full) = (true, false),
+                () = waker.notified() => (self.try_now, self.is_full) = (true, false),
                 Some(committed) = self.commits.next(), if !self.commits.is_empty() => self.committed(committed),
                 () = sender.closed() => return Ok(()),
                 _ = self.state.changed() => subscription.must_be_open()?,

@@ -356,6 +356,29 @@ async fn a_stream_keeps_its_limits_and_confirms() {
     assert_eq!(error.code(), Code::InvalidArgument);
 }
 
+/// Scenario: a stream at its limit, whose client acks by unary calls, as Google's Python client does; and
+/// messages of one ordering key that come while earlier ones are out.
+/// Guarantees: the stream goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_by_another_way_give_a_stream_room() {
+    let server = Server::start();
+    server.topic(TOPIC).await;
+    server.subscription(|subscription| subscription.enable_message_ordering = true).await;
+    let first = v1::StreamingPullRequest { max_outstanding_messages: 2, ..first_request() };
+    let (_requests, mut responses) = stream(&server, first).await;
+    let mut received: Vec<v1::ReceivedMessage> = Vec::new();
+    for number in 0..6 {
+        server.publish(TOPIC, &[(&number.to_string(), "k")]).await;
+    }
+    let wait = Duration::from_secs(20);
+    while received.len() < 6 {
+        let response = tokio::time::timeout(wait, responses.message()).await.unwrap().unwrap().unwrap();
+        server.ack(&response.received_messages).await.unwrap();
+        received.extend(response.received_messages);
+    }
+    assert_eq!(texts(&received), ["0", "1", "2", "3", "4", "5"]);
+}
+
 /// Scenario: a client opens a stream and never reads; another one pulls; a hundred streams wait idle.
 /// Guarantees: the deaf one gets a bounded part, the other one the rest; all idle ones hear of the end.
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,6 @@ impl Subscription {
         if ordered || was_full {
             // The next message of a key, or the next ones to look at, may be free.
             self.available.notify_one();
-            self.everybody.notify_waiters();
         }
         // One that was acked before may still be on its way to the disk.
         let commit = commit.unwrap_or_else(|| self.acks.commit(self.uid, Vec::new()));

@@ -133,7 +133,7 @@ impl Subscription {
             .filter
             .as_ref()
             .map(|filter| batch.iter().map(|message| filter.passes(message.attributes)).collect());
-        let ((deliveries, ticket, others), _) = self.change(|machine, now| {
+        let ((deliveries, ticket), _) = self.change(|machine, now| {
             for (index, message) in batch.iter().enumerate() {
                 if passes.as_ref().is_none_or(|passes| passes[index]) {
                     machine.look_at(message.offset.0, message.data.len(), message.ordering_key);
@@ -142,11 +142,8 @@ impl Subscription {
                 }
             }
             let deliveries = machine.deliver(holder, now.saturating_add(lease), room);
-            (deliveries, machine.ticket(0, 0), machine.has_ready_for_others(holder))
+            (deliveries, machine.ticket(0, 0))
         });
-        if others {
-            self.everybody.notify_waiters();
-        }
         (deliveries, ticket)
     }
 

@@ -5,6 +5,7 @@ mod fetch;
 mod pump;
 mod settings;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -21,7 +22,6 @@ use crate::progress::Progress;
 use crate::sync::lock;
 
 pub(crate) use answers::{Answers, Verdict};
-pub(crate) use fetch::Fetched;
 pub(crate) use pump::pump;
 pub(crate) use settings::{DELETED_TOPIC, Settings, check_deadline, check_labels, check_retention};
 
@@ -67,8 +67,8 @@ pub(crate) struct Subscription {
     turn: tokio::sync::Mutex<()>,
     /// A permit is here when a fetch may find something.
     pub(crate) available: Notify,
-    /// Told when messages of an ordering key wait for one holder, who may be anybody.
-    pub(crate) everybody: Notify,
+    /// Each open stream's, told when there may be something for it alone.
+    wakers: Mutex<HashMap<Holder, Arc<Notify>>>,
     /// Told when a timer comes before the one that the pump sleeps for, or a dead letter waits.
     hurry: Notify,
     /// When the pump wakes by itself, in microseconds of the clock; changed under the machine's lock.
@@ -114,7 +114,7 @@ impl Subscription {
             settings: RwLock::new(Arc::new(settings)),
             turn: tokio::sync::Mutex::default(),
             available: Notify::new(),
-            everybody: Notify::new(),
+            wakers: Mutex::default(),
             hurry: Notify::new(),
             planned: AtomicU64::new(u64::MAX),
             state: watch::Sender::new(state),
@@ -174,9 +174,13 @@ impl Subscription {
         self.last_used.store(Micros::now().0, Ordering::Relaxed);
     }
 
-    /// A stream that holds at most so much.
-    pub(crate) fn open_holder(&self, holder: Holder, messages_max: u64, bytes_max: u64) {
+    /// A stream that holds at most so much. It is told when there may be something for it alone: it has
+    /// more room, by whatever way its messages were acked, or messages of its ordering keys wait.
+    pub(crate) fn open_holder(&self, holder: Holder, messages_max: u64, bytes_max: u64) -> Arc<Notify> {
+        let waker = Arc::new(Notify::new());
+        lock(&self.wakers).insert(holder, Arc::clone(&waker));
         lock(&self.machine).open_holder(holder, messages_max, bytes_max);
+        waker
     }
 
     /// Whether a holder may get anything at all now.
@@ -187,6 +191,7 @@ impl Subscription {
     /// A stream that ended.
     pub(crate) fn close_holder(&self, holder: Holder) {
         lock(&self.machine).close_holder(holder);
+        lock(&self.wakers).remove(&holder);
     }
 
     /// How far it is.
@@ -278,7 +283,12 @@ impl Subscription {
         let commit = (!changes.is_empty()).then(|| self.acks.commit(self.uid, changes));
         let next = machine.next_timer().map_or(u64::MAX, micros);
         let hurry = next < self.planned.load(Ordering::Relaxed) || machine.has_dead();
+        let woken = machine.take_woken();
         drop(machine);
+        if !woken.is_empty() {
+            let wakers = lock(&self.wakers);
+            woken.iter().filter_map(|holder| wakers.get(holder)).for_each(|waker| waker.notify_one());
+        }
         if hurry {
             self.hurry.notify_one();
         }
