@@ -29,9 +29,9 @@ async fn main() -> Outcome<()> {
     let run = std::process::id();
     let topic = format!("projects/load/topics/load-{run}");
     let subscription = format!("projects/load/subscriptions/load-{run}");
-    let mut publisher = PublisherClient::connect(url.clone()).await?;
+    let mut publisher = PublisherClient::new(Channel::from_shared(url.clone())?.connect().await?);
     publisher.create_topic(v1::Topic { name: topic.clone(), ..v1::Topic::default() }).await?;
-    let mut subscriber = SubscriberClient::connect(url.clone()).await?;
+    let mut subscriber = SubscriberClient::new(Channel::from_shared(url.clone())?.connect().await?);
     let resource =
         v1::Subscription { name: subscription.clone(), topic: topic.clone(), ..v1::Subscription::default() };
     subscriber.create_subscription(resource).await?;

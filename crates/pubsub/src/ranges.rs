@@ -66,11 +66,6 @@ impl RangeSet {
         }
     }
 
-    /// How many offsets there are.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
-    }
-
     /// How many offsets before `end` there are.
     pub(crate) fn len_before(&self, end: u64) -> u64 {
         match self.ranges.last_key_value() {
@@ -108,7 +103,7 @@ mod tests {
                     set.insert(at, at + length);
                     plain.extend(at..at + length);
                 }
-                prop_assert_eq!(set.len(), plain.len() as u64);
+                prop_assert_eq!(set.len, plain.len() as u64);
                 for offset in 0..80 {
                     prop_assert_eq!(set.len_before(offset), plain.range(..offset).count() as u64);
                     prop_assert_eq!(set.contains(offset), plain.contains(&offset));

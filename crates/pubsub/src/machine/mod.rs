@@ -50,7 +50,7 @@ impl Backoff {
 }
 
 /// What of a subscription's settings matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
     /// Messages of one ordering key are delivered in order.
     pub(crate) ordered: bool,

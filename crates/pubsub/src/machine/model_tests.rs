@@ -9,7 +9,7 @@ use super::*;
 const MESSAGES: u64 = 24;
 const LEASE: Moment = Duration::from_secs(10);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Look(u64),
     Deliver {
@@ -92,7 +92,7 @@ struct Model {
 
 impl Model {
     fn new(rules: Rules) -> Self {
-        let mut machine = Machine::new(rules.clone(), Progress::at(0), 1, MESSAGES);
+        let mut machine = Machine::new(rules, Progress::at(0), 1, MESSAGES);
         (0..3).for_each(|holder| machine.open_holder(Holder(holder), 5, 60));
         Self {
             rules,
@@ -255,7 +255,7 @@ impl Model {
         self.failures = self.durable.failures().clone();
         self.out.clear();
         self.epoch += 1;
-        self.machine = Machine::new(self.rules.clone(), self.durable.clone(), self.epoch, MESSAGES);
+        self.machine = Machine::new(self.rules, self.durable.clone(), self.epoch, MESSAGES);
         (0..3).for_each(|holder| self.machine.open_holder(Holder(holder), 5, 60));
     }
 

@@ -72,7 +72,7 @@ fn a_late_ack_counts_unless_deliveries_are_exactly_once() {
 fn acks_of_an_earlier_life_count_until_the_message_is_delivered_again() {
     for exactly_once in [false, true] {
         let rules = Rules { exactly_once, ..rules() };
-        let mut before = machine(rules.clone(), &["", ""]);
+        let mut before = machine(rules, &["", ""]);
         let deliveries = before.deliver(A, seconds(10), ALL);
         let tickets = [ticket(&before, deliveries[0]), ticket(&before, deliveries[1])];
         let mut after = Machine::new(rules, before.progress().clone(), 78, 2);
@@ -106,7 +106,7 @@ fn failures_back_off_and_end_in_the_dead_letter_topic() {
     assert!(machine.deliver(A, now, ALL).is_empty());
     assert_eq!(machine.dead(10), [(0, 4)]);
     // A restart before it was forwarded forgets nothing.
-    let mut after = Machine::new(machine.rules.clone(), machine.progress().clone(), 78, 1);
+    let mut after = Machine::new(machine.rules, machine.progress().clone(), 78, 1);
     after.look_at(0, 10, b"");
     assert_eq!(after.dead(10), [(0, 4)]);
     after.forwarded(0);

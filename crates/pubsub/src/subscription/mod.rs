@@ -107,7 +107,7 @@ impl Subscription {
         let end = topic.bounds().end.0;
         let state = if settings.resource.detached { Use::Detached } else { Use::Open };
         Self {
-            machine: Mutex::new(Machine::new(settings.rules.clone(), progress, epoch, end)),
+            machine: Mutex::new(Machine::new(settings.rules, progress, epoch, end)),
             name,
             uid,
             topic,
@@ -132,7 +132,7 @@ impl Subscription {
 
     /// Other settings from here on.
     pub(crate) fn set_settings(&self, settings: Settings) {
-        let rules = settings.rules.clone();
+        let rules = settings.rules;
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         // Nothing is decided by it now, so nothing has to be written down.
         lock(&self.machine).set_rules(rules);
