@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Uses the Postgres port as people do: with psql and psycopg.
+"""Uses the Postgres port as people do: with psql, psycopg and SQLAlchemy.
 
     scripts/postgres_clients.py HOST PORT [USER]
 
@@ -24,6 +24,16 @@ PSQL = [
     (r"\dv vw_*", ["vw_token_usage"]),
     (r"\d", ["gemini_raw_logs", "gemini_analytics_view"]),
     (r"\d gemini_analytics_view", ["event_name", "text", "timestamp with time zone", "input_tokens", "bigint"]),
+    (r"\d+ gemini_analytics_view", ["event_name", "text", "Storage"]),
+    (r"\d+ gemini_raw_logs", ["insertid"]),
+    (r"\dt+", ["gemini_raw_logs"]),
+    (r"\dv+", ["daily_metrics"]),
+    (r"\df", ["Result data type"]),
+    (r"\du", ["Role name"]),
+    (r"\dp", ["Access privileges", "gemini_raw_logs"]),
+    (r"\di", []),
+    (r"\dT", []),
+    (r"\dx", []),
     (r"\encoding", ["UTF8"]),
     (r"\timing on", []),
     ("SELECT count(*) > 0 AS some FROM gemini_analytics_view;", ["some", "t"]),
@@ -31,13 +41,6 @@ PSQL = [
     ("BEGIN; DECLARE c CURSOR FOR SELECT 7 AS seven; FETCH 1 FROM c; COMMIT;", ["seven", "COMMIT"]),
     (r"SELECT $1 AS bound \bind 'x' \g", ["bound", "x"]),
     (r"\set FETCH_COUNT 10" + "\nSELECT event_name FROM gemini_analytics_view LIMIT 25;", ["(25 rows)"]),
-]
-
-# What these clients also do and cannot here yet: docs/sql.md, "Known gaps".
-KNOWN_GAPS = [
-    r"psql's \df, \du, \dp and \d+",
-    "a parameter whose type only the client tells; a list for = ANY(...)",
-    "SQLAlchemy",
 ]
 
 DRIVERS = '''
@@ -112,9 +115,76 @@ with psycopg.connect(**where, autocommit=True) as connection:
         check("psycopg: statement_timeout", False)
     except psycopg.errors.QueryCanceled:
         check("psycopg: statement_timeout", True)
+with psycopg.connect(**where) as connection:
+    limited = connection.execute("SELECT insertid FROM gemini_raw_logs ORDER BY insertid LIMIT %s OFFSET %s", (3, 2)).fetchall()
+    check("psycopg: LIMIT and OFFSET", len(limited) == 3)
+    names = ["gemini_cli.api_response", "gemini_cli.api_request"]
+    found = connection.execute("SELECT DISTINCT event_name FROM gemini_analytics_view WHERE event_name = ANY(%s)", (names,)).fetchall()
+    check("psycopg: a list for ANY", found and {row[0] for row in found} <= set(names))
+    few = connection.execute("SELECT count(*) FROM gemini_analytics_view WHERE input_tokens = ANY(%s)", ([1, 2**40],)).fetchone()
+    check("psycopg: a list of numbers", few[0] >= 0)
+    check("psycopg: a value of its own type", connection.execute("SELECT %s AS x, abs(%s) AS y", (7, -1.5)).fetchone() == (7, 1.5))
 with psycopg.connect(**where) as connection, connection.pipeline():
     answers = [connection.execute("SELECT %s::bigint AS n", (n,)) for n in range(20)]
     check("psycopg: a pipeline", [answer.fetchone()[0] for answer in answers] == list(range(20)))
+'''
+
+SQLALCHEMY = '''
+import datetime, os, sys
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+host, port, user, driver = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+
+
+def check(what, holds):
+    if not holds:
+        sys.exit(f"SQLAlchemy, {driver}: {what}: no")
+    print(f"  SQLAlchemy, {driver}: {what}")
+
+
+secret = quote(os.environ.get("PGPASSWORD", ""), safe="")
+engine = sa.create_engine(f"postgresql+{driver}://{quote(user)}:{secret}@{host}:{port}/local")
+with engine.connect() as connection:
+    check("connects", connection.execute(sa.text("SELECT 1")).scalar() == 1)
+looker = sa.inspect(engine)
+check("default schema", looker.default_schema_name == "telemetry")
+check("schemas", "telemetry" in looker.get_schema_names())
+check("tables", "gemini_raw_logs" in looker.get_table_names() and "daily_metrics" not in looker.get_table_names())
+check("views", {"gemini_analytics_view", "daily_metrics"} <= set(looker.get_view_names()))
+check("tables of a schema", "gemini_raw_logs" in looker.get_table_names(schema="telemetry"))
+check("has_table", looker.has_table("gemini_raw_logs") and not looker.has_table("nothing"))
+columns = {column["name"]: column["type"] for column in looker.get_columns("gemini_analytics_view")}
+check("columns", isinstance(columns["event_name"], sa.Text) and isinstance(columns["input_tokens"], sa.BigInteger)
+    and isinstance(columns["timestamp"], sa.DateTime) and columns["timestamp"].timezone)
+check("columns of a table", "insertid" in {column["name"] for column in looker.get_columns("gemini_raw_logs")})
+check("no keys and indexes", looker.get_pk_constraint("gemini_raw_logs")["constrained_columns"] == []
+    and looker.get_indexes("gemini_raw_logs") == [] and looker.get_foreign_keys("gemini_raw_logs") == []
+    and looker.get_unique_constraints("gemini_raw_logs") == [] and looker.get_check_constraints("gemini_raw_logs") == [])
+check("no comment", looker.get_table_comment("gemini_raw_logs") == {"text": None})
+events = sa.Table("gemini_analytics_view", sa.MetaData(), autoload_with=engine)
+check("reflects a view", len(events.columns) == len(columns))
+with engine.connect() as connection:
+    since = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    query = (
+        sa.select(events.c.event_name, sa.func.count().label("n"))
+        .where(events.c.timestamp > since, events.c.event_name.in_(["gemini_cli.api_response", "gemini_cli.api_request"]))
+        .group_by(events.c.event_name).order_by(sa.desc("n")).limit(5).offset(0)
+    )
+    rows = connection.execute(query).all()
+    check("bound parameters", len(rows) == 2 and all(row.n > 0 for row in rows))
+    like = sa.select(sa.func.count()).select_from(events).where(events.c.event_name.contains("gemini_cli.", autoescape=True))
+    check("LIKE with an escape", connection.execute(like).scalar() > 0)
+    none = sa.select(sa.func.count()).select_from(events).where(events.c.event_name.startswith("gemini%cli", autoescape=True))
+    check("an escape escapes", connection.execute(none).scalar() == 0)
+    raw = sa.text("SELECT count(*) FROM gemini_analytics_view WHERE event_name = :name AND input_tokens > :tokens")
+    check("text with parameters", connection.execute(raw, {"name": "gemini_cli.api_response", "tokens": 0}).scalar() > 0)
+with engine.connect() as connection:
+    streamed = connection.execution_options(stream_results=True, yield_per=20).execute(
+        sa.select(events.c.event_name).where(events.c.event_name != "none")
+    )
+    check("server-side cursors", sum(1 for _ in streamed) > 40)
 '''
 
 
@@ -143,14 +213,14 @@ def main() -> None:
         venv.create(directory, with_pip=True)
         python = pathlib.Path(directory, "bin", "python")
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "psycopg[binary]"], check=True)
+        subprocess.run([*pip, "psycopg[binary]", "psycopg2-binary", "sqlalchemy>=2"], check=True)
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run([python, "-c", DRIVERS, host, port, user], env=environment)
-        if done.returncode != 0:
-            sys.exit(done.returncode)
-    for gap in KNOWN_GAPS:
-        print(f"clients: NOT YET {gap}")
-    print("clients: psql and psycopg can do their work")
+        for script in ([DRIVERS], [SQLALCHEMY, "psycopg"], [SQLALCHEMY, "psycopg2"]):
+            command = [python, "-c", script[0], host, port, user, *script[1:]]
+            done = subprocess.run(command, env=environment)
+            if done.returncode != 0:
+                sys.exit(done.returncode)
+    print("clients: psql, psycopg and SQLAlchemy can do their work")
 
 
 if __name__ == "__main__":

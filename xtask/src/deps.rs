@@ -99,7 +99,19 @@ const RULES: &[Rule] = &[
         never: &["deltalake-core", "rquickjs", "axum"],
         not_directly: &["parquet", "object_store", "opentelemetry-proto"],
     },
+    Rule {
+        name: "millrace-workbench",
+        ours: &["millrace-model", "millrace-table", "millrace-udf"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow", "rquickjs"],
+    },
     Rule { name: "millrace-generate", ours: &[], never: HEAVY, not_directly: &["tokio", "arrow"] },
+    Rule {
+        name: "millrace-template",
+        ours: &["millrace-model"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow", "rquickjs"],
+    },
     Rule {
         name: "millrace",
         ours: &[
@@ -116,6 +128,8 @@ const RULES: &[Rule] = &[
             "millrace-postgres",
             "millrace-pubsub",
             "millrace-generate",
+            "millrace-workbench",
+            "millrace-template",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the

@@ -24,6 +24,13 @@ pub(crate) enum Request {
     Append { adds: Vec<Add>, marks: Vec<(String, i64)>, reply: SyncSender<Result<(), LakeError>> },
     /// Put new files in the place of old ones that hold the same rows.
     Replace { old: Vec<Arc<DataFile>>, new: Vec<Add>, reply: SyncSender<Result<(), LakeError>> },
+    /// Take rows out, by putting new files in the place of old ones, and files and marks in, in one commit.
+    Amend {
+        old: Vec<Arc<DataFile>>,
+        adds: Vec<Add>,
+        marks: Vec<(String, i64)>,
+        reply: SyncSender<Result<(), LakeError>>,
+    },
     /// Remove files from the disk that the table neither holds nor has removed lately.
     Unlink { paths: Vec<String>, cutoff_ms: i64, reply: SyncSender<Result<Vec<String>, LakeError>> },
     /// Read the table from disk anew, its newest entry made durable.
@@ -83,6 +90,9 @@ impl Work {
             match request {
                 Request::Append { adds, marks, reply } => drop(reply.send(self.append(adds, marks))),
                 Request::Replace { old, new, reply } => drop(reply.send(self.replace(&old, new))),
+                Request::Amend { old, adds, marks, reply } => {
+                    drop(reply.send(self.amend(&old, adds, marks)));
+                }
                 Request::Unlink { paths, cutoff_ms, reply } => {
                     drop(reply.send(self.unlink(paths, cutoff_ms)));
                 }
@@ -92,23 +102,38 @@ impl Work {
     }
 
     fn append(&mut self, adds: Vec<Add>, marks: Vec<(String, i64)>) -> Result<(), LakeError> {
-        let now_ms = now_ms();
-        let txns = marks
-            .into_iter()
-            .map(|(app_id, version)| Transaction::new_with_last_update(app_id, version, Some(now_ms)))
-            .map(Action::Txn);
-        let actions: Vec<Action> = txns.chain(adds.into_iter().map(Action::Add)).collect();
+        let actions: Vec<Action> = txns(marks).chain(adds.into_iter().map(Action::Add)).collect();
         self.commit("WRITE", &json!({ "mode": "Append" }), &actions)
     }
 
-    fn replace(&mut self, old: &[Arc<DataFile>], new: Vec<Add>) -> Result<(), LakeError> {
+    fn amend(
+        &mut self,
+        old: &[Arc<DataFile>],
+        adds: Vec<Add>,
+        marks: Vec<(String, i64)>,
+    ) -> Result<(), LakeError> {
+        self.check_held(old)?;
+        let now_ms = now_ms();
+        let removes = old.iter().map(|file| Action::Remove(file.to_remove(now_ms, true)));
+        let actions: Vec<Action> =
+            txns(marks).chain(removes).chain(adds.into_iter().map(Action::Add)).collect();
+        self.commit("DELETE", &json!({ "predicate": "[]" }), &actions)
+    }
+
+    /// Refuses files that are not the table's any more.
+    fn check_held(&mut self, files: &[Arc<DataFile>]) -> Result<(), LakeError> {
         let state = self.fresh()?;
         let held: HashSet<&str> = state.files.iter().map(|file| file.path.as_str()).collect();
-        if !old.iter().all(|file| held.contains(file.path.as_str())) {
-            return Err(LakeError::Conflict(self.core.label.clone()));
+        match files.iter().all(|file| held.contains(file.path.as_str())) {
+            true => Ok(()),
+            false => Err(LakeError::Conflict(self.core.label.clone())),
         }
+    }
+
+    fn replace(&mut self, old: &[Arc<DataFile>], new: Vec<Add>) -> Result<(), LakeError> {
+        self.check_held(old)?;
         let now_ms = now_ms();
-        let removes = old.iter().map(|file| Action::Remove(file.to_remove(now_ms)));
+        let removes = old.iter().map(|file| Action::Remove(file.to_remove(now_ms, false)));
         let actions: Vec<Action> = removes.chain(new.into_iter().map(Action::Add)).collect();
         self.commit("OPTIMIZE", &json!({ "predicate": "[]" }), &actions)
     }
@@ -174,6 +199,14 @@ impl Work {
         metric::state(&self.core.label, &state);
         Ok(state)
     }
+}
+
+fn txns(marks: Vec<(String, i64)>) -> impl Iterator<Item = Action> {
+    let now_ms = now_ms();
+    marks
+        .into_iter()
+        .map(move |(app_id, version)| Transaction::new_with_last_update(app_id, version, Some(now_ms)))
+        .map(Action::Txn)
 }
 
 /// Milliseconds since 1970 UTC.

@@ -115,6 +115,13 @@ pub(crate) fn compact(core: &Arc<TableCore>, committer: &Committer, group: &Grou
     Ok(())
 }
 
+/// How many rows are decoded at once of each of `files` that have so many bytes and rows together.
+pub(crate) fn rows_at_once(bytes: u64, rows: u64, files: usize) -> usize {
+    let row_bytes = (bytes * DECODED_FACTOR / rows.max(1)).max(1);
+    let at_once = MERGE_BYTES_MAX / row_bytes / files.max(1) as u64;
+    usize::try_from(at_once).unwrap_or(usize::MAX).clamp(16, 8192)
+}
+
 /// The rows of several files, each in order, in order over all. A file is opened when its turn comes.
 struct Merge<'a> {
     core: &'a TableCore,
@@ -144,9 +151,7 @@ impl<'a> Merge<'a> {
         waiting.sort_by(|left, right| right.0.cmp(&left.0));
         let rows: u64 = files.iter().filter_map(|file| file.rows()).sum();
         let bytes: u64 = files.iter().map(|file| file.size).sum();
-        let row_bytes = (bytes * DECODED_FACTOR / rows.max(1)).max(1);
-        let at_once = MERGE_BYTES_MAX / row_bytes / files.len().max(1) as u64;
-        let rows_max = usize::try_from(at_once).unwrap_or(usize::MAX).clamp(16, 8192);
+        let rows_max = rows_at_once(bytes, rows, files.len());
         Ok(Self { core, waiting, open: Vec::new(), rows_max })
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, new_null_array};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use bytes::Bytes;
 use millrace_disk::{Disk, DiskFile, OpenMode};
 use millrace_model::Offset;
@@ -85,6 +85,30 @@ impl DataReader {
             path: file.path.clone(),
             table: self.table.clone(),
         })
+    }
+
+    /// The same with some columns only, those of topic and offset always among them; none named means all.
+    pub(crate) fn columns(
+        &self,
+        file: &DataFile,
+        schema: &SchemaRef,
+        names: &[&str],
+        rows_max: usize,
+    ) -> Result<FileRows, LakeError> {
+        if names.is_empty() {
+            return self.rows(file, schema, rows_max);
+        }
+        let names: Vec<&str> = names.iter().copied().chain([COLUMN_TOPIC, COLUMN_OFFSET]).collect();
+        let fields = schema.fields().iter().filter(|field| names.contains(&field.name().as_str()));
+        let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
+        let builder = self.open(file)?;
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let reader = builder
+            .with_projection(mask)
+            .with_batch_size(rows_max)
+            .build()
+            .map_err(LakeError::parquet("read", &file.path))?;
+        Ok(FileRows { reader, schema, path: file.path.clone(), table: self.table.clone() })
     }
 
     fn open(&self, file: &DataFile) -> Result<ParquetRecordBatchReaderBuilder<Chunks>, LakeError> {

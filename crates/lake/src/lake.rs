@@ -90,6 +90,23 @@ impl Lake {
         Ok(table)
     }
 
+    /// The columns of a table on disk as it was declared, without those that the lake itself adds; `None`
+    /// when there is no such table.
+    ///
+    /// # Errors
+    /// When the table is damaged or cannot be read.
+    pub fn columns(&self, dataset: &str, name: &str) -> Result<Option<SchemaRef>, LakeError> {
+        let location = format!("{}/{}", checked_name(dataset)?, checked_name(name)?);
+        let table_dir = self.config.root.join(&location);
+        let entries = log::list(self.config.disk.as_ref(), &table_dir)?;
+        if entries.iter().all(|entry| log::classify(&entry.name) == log::LogFile::Other) {
+            return Ok(None);
+        }
+        let reader = LogReader::new(self.store.clone(), &location, self.config.runtime.clone())?;
+        let stored = reader.meta()?.stored_schema().and_then(|stored| schema::declared_columns(&stored));
+        stored.map(Some).map_err(|reason| LakeError::Schema { table: location.replace('/', "."), reason })
+    }
+
     /// The names of a dataset's tables on disk, open or not, in order.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! **Invariant:** this crate knows tables, files and marks. It does not know what a topic or a UDF is,
 //! and the meaning of a mark is the pipeline's.
 
+mod amend;
 mod committer;
 mod compaction;
 mod config;
@@ -25,6 +26,7 @@ mod meta;
 mod metric;
 mod partition;
 mod provider;
+mod row_filter;
 mod schema;
 mod state;
 mod stats;

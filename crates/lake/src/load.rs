@@ -72,6 +72,15 @@ impl LogReader {
         Ok(replay.finish(snapshot.version(), snapshot.log_segment().checkpoint_version, meta))
     }
 
+    /// What the newest version says of the table, its files not looked at.
+    pub(crate) fn meta(&self) -> Result<TableMeta, LakeError> {
+        let engine = self.engine();
+        let snapshot = Snapshot::builder_for(self.url.clone())
+            .build(engine.as_ref())
+            .map_err(|error| self.error(&error))?;
+        table_meta(&snapshot).map_err(|error| self.error(&error))
+    }
+
     /// Writes a checkpoint of `version`, unless there is one.
     pub(crate) fn checkpoint(&self, version: u64) -> Result<(), LakeError> {
         let engine = self.engine();

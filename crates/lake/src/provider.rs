@@ -27,6 +27,7 @@ use object_store::path::Path;
 
 use crate::core::TableCore;
 use crate::data_writer::file_schema;
+use crate::row_filter::row_filter;
 use crate::state::{DataFile, TableState};
 use crate::store::SyncedStore;
 use crate::typed::TypedColumns;
@@ -146,7 +147,7 @@ impl TableProvider for LakeProvider {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        // Whole files, row groups and pages are passed by; single rows are not.
+        // Whole files, row groups and pages are passed by, and single rows for cheap conditions.
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
@@ -178,9 +179,14 @@ impl TableProvider for LakeProvider {
         let columns = TableSchema::builder(file_schema(&self.schema))
             .with_table_partition_cols(partition_columns)
             .build();
-        let source = ParquetSource::new(columns)
+        let mut source = ParquetSource::new(columns)
             .with_table_parquet_options(state.default_table_options().parquet)
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
+        if let Some(filter) = row_filter(filters) {
+            let schema = Arc::clone(&self.schema).to_dfschema()?;
+            let predicate = state.create_physical_expr(filter, &schema)?;
+            source = source.with_predicate(predicate).with_pushdown_filters(true);
+        }
         let partitioned = files.iter().map(|file| self.partitioned_file(file)).collect();
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups(partitioned, state.config().target_partitions()))

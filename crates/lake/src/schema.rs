@@ -1,12 +1,15 @@
 //! The table's schema as Delta writes it, and whether a declared table and a stored one agree.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::typed::METADATA_JSON_PATH;
-use arrow::datatypes::{DataType as ArrowType, SchemaRef, TimeUnit};
-use delta_kernel::engine::arrow_conversion::TryIntoKernel as _;
+use crate::typed::{METADATA_JSON_PATH, is_typed_field};
+use arrow::datatypes::{DataType as ArrowType, FieldRef, Schema, SchemaRef, TimeUnit};
+use delta_kernel::engine::arrow_conversion::{TryIntoArrow as _, TryIntoKernel as _};
 use delta_kernel::schema::{MetadataValue, StructField, StructType};
-use millrace_model::names::{COLUMN_ALTERNATES, COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC, COLUMN_TYPED};
+use millrace_model::names::{
+    COLUMN_ALTERNATES, COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC, COLUMN_TYPED, HIDDEN_COLUMNS,
+};
 
 /// The key of field metadata that holds a column's GoogleSQL type; two types may share one Delta type.
 const METADATA_TYPE: &str = "bigquery_type";
@@ -23,6 +26,15 @@ pub(crate) fn stored_schema(arrow: &SchemaRef) -> Result<StructType, String> {
     }
     check_hidden(arrow)?;
     arrow.as_ref().try_into_kernel().map_err(|error: arrow::error::ArrowError| error.to_string())
+}
+
+/// The columns that a stored table was declared with, the lake's own left out; `Err` says why they cannot be
+/// told.
+pub(crate) fn declared_columns(stored: &StructType) -> Result<SchemaRef, String> {
+    let all: Schema = stored.try_into_arrow().map_err(|error: arrow::error::ArrowError| error.to_string())?;
+    let own = |field: &FieldRef| !is_typed_field(field) && !HIDDEN_COLUMNS.contains(&field.name().as_str());
+    let fields: Vec<FieldRef> = all.fields().iter().filter(|field| own(field)).cloned().collect();
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 fn check_hidden(arrow: &SchemaRef) -> Result<(), String> {

@@ -56,11 +56,11 @@ impl DataFile {
         self.statistics.num_rows.get_value().map(|rows| *rows as u64)
     }
 
-    /// The action that takes it out of the table, its rows being kept by other files.
-    pub(crate) fn to_remove(&self, now_ms: i64) -> Remove {
+    /// The action that takes it out of the table. `data_change` is false when other files keep all its rows.
+    pub(crate) fn to_remove(&self, now_ms: i64, data_change: bool) -> Remove {
         Remove {
             path: self.path.clone(),
-            data_change: false,
+            data_change,
             deletion_timestamp: Some(now_ms),
             extended_file_metadata: Some(true),
             partition_values: Some(partition_values(self.day)),

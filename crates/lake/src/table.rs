@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use deltalake_core::kernel::Add;
-use millrace_model::names::{COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC};
+use millrace_model::names::COLUMN_EVENT_DAY;
 use millrace_model::{Offset, TopicId};
-use millrace_pipeline::{Commit, Sink, SinkError};
+use millrace_pipeline::{Amendment, Commit, Scan, Sink, SinkError};
 
+use crate::amend;
 use crate::committer::{Committer, Request};
 use crate::core::{Reserved, TableCore, lock};
 use crate::error::LakeError;
@@ -20,8 +22,10 @@ use crate::metric;
 use crate::partition;
 use crate::provider::TableSnapshot;
 use crate::state::TableState;
-use crate::stats::{may_hold, whole_bounds};
 use crate::store::SyncedStore;
+
+/// How often an amendment begins again because compaction was faster.
+const AMEND_TRIES_MAX: u32 = 5;
 
 /// A Delta table, open for writing or only for reading. Calls block, except [`provider`](Self::provider)
 /// and [`stats`](Self::stats), and are not made from the runtime's own threads.
@@ -158,6 +162,39 @@ impl LakeTable {
         Ok(())
     }
 
+    fn try_amend(&self, amendment: &Amendment) -> Result<(), LakeError> {
+        let committer = self.committer("a commit")?;
+        let began = Instant::now();
+        let (put_in, _reserved) = self.write_files(&amendment.commit)?;
+        let mut tries = 0;
+        loop {
+            let state = self.core.state();
+            let rewrite = match amend::rewrite(&self.core, &state, amendment.topic, &amendment.removed) {
+                // Vacuum may have overtaken a long read: the newer state names other files.
+                Err(LakeError::Damaged { .. })
+                    if tries < AMEND_TRIES_MAX && self.core.state().version > state.version =>
+                {
+                    tries += 1;
+                    continue;
+                }
+                rewritten => rewritten?,
+            };
+            let adds = rewrite.new.into_iter().chain(put_in.iter().cloned()).collect();
+            let marks =
+                amendment.commit.marks.iter().map(|mark| (mark.app_id.clone(), mark.version)).collect();
+            match committer.ask(|reply| Request::Amend { old: rewrite.old, adds, marks, reply }) {
+                // Compaction has put one of the files together with others meanwhile.
+                Err(LakeError::Conflict(_)) if tries < AMEND_TRIES_MAX => tries += 1,
+                done => {
+                    done?;
+                    break;
+                }
+            }
+        }
+        metric::commit(&self.core.label, began.elapsed());
+        Ok(())
+    }
+
     fn state_on_disk(&self) -> Result<Arc<TableState>, LakeError> {
         match self.committer("marks") {
             Ok(committer) => committer.ask(|reply| Request::Reload { reply }),
@@ -191,18 +228,10 @@ impl LakeTable {
         start: Offset,
         end: Offset,
     ) -> Result<Vec<Offset>, LakeError> {
-        let topic = topic.to_string();
-        let topic_column = self.core.schema.index_of(COLUMN_TOPIC)?;
-        let offset_column = self.core.schema.index_of(COLUMN_OFFSET)?;
+        let (topic, range) = (topic.to_string(), start..end);
         let mut found = Vec::new();
-        for file in state.files.iter() {
-            let overlaps = whole_bounds(&file.statistics, offset_column).is_none_or(|(least, most)| {
-                u64::try_from(least).is_ok_and(|least| least < end.0)
-                    && u64::try_from(most).is_ok_and(|most| most >= start.0)
-            });
-            if overlaps && may_hold(&file.statistics, topic_column, &topic) {
-                self.core.reader.offsets(file, &topic, &(start..end), &mut found)?;
-            }
+        for file in amend::files_of(&self.core, state, &topic, &range)? {
+            self.core.reader.offsets(&file, &topic, &range, &mut found)?;
         }
         found.sort_unstable();
         Ok(found)
@@ -245,6 +274,14 @@ impl Sink for LakeTable {
 
     fn commit(&self, commit: &Commit) -> Result<(), SinkError> {
         self.try_commit(commit).map_err(|error| self.sink_error(&error))
+    }
+
+    fn amend(&self, amendment: &Amendment) -> Result<(), SinkError> {
+        self.try_amend(amendment).map_err(|error| self.sink_error(&error))
+    }
+
+    fn scan(&self, scan: &Scan<'_>, take: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<(), SinkError> {
+        amend::scan(&self.core, &self.core.state(), scan, take).map_err(|error| self.sink_error(&error))
     }
 }
 

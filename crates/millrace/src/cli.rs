@@ -1,9 +1,15 @@
 //! The command line.
 
+mod deadletter;
+
 use std::path::PathBuf;
 
 use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{UdfMode, UdfShape};
+
+pub use deadletter::{Chosen, DeadLetter};
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
@@ -57,10 +63,13 @@ pub enum Command {
     Query(Query),
     /// Rebuild the ledger from the log and the tables alone, and fail when it does not balance.
     Audit {
+        /// Also what became of the messages accepted since then: 30m, 24h, 7d, 2026-11-27 or RFC 3339.
+        #[arg(long)]
+        since: Option<String>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
-    /// Look at dead letters.
+    /// List, show, replay, purge and export dead letters.
     Deadletter {
         #[command(subcommand)]
         command: DeadLetter,
@@ -90,6 +99,11 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+    /// Try, test and measure UDFs.
+    Udf {
+        #[command(subcommand)]
+        command: UdfCommand,
+    },
     /// Check a configuration, its scripts, schemas and filters.
     Check,
     /// Send recorded OTLP bodies to an OTLP/HTTP endpoint, as a client would.
@@ -105,6 +119,11 @@ pub enum Command {
     Connect {
         #[command(subcommand)]
         command: Connect,
+    },
+    /// Run what a Dataflow template runs, from the template's own parameters.
+    Template {
+        #[command(subcommand)]
+        command: Template,
     },
     /// Run UDF messages from standard input: the killable last resort of a running server.
     #[command(hide = true)]
@@ -135,25 +154,87 @@ pub struct Generate {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum DeadLetter {
-    /// The newest dead letters, or how many there are of each class.
-    List {
-        /// One line for each table, stage, class and message.
+pub enum UdfCommand {
+    /// Run each line of a file through a UDF: one line out for each, a JSON string, null or {"error": ...}.
+    Run {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The messages, one a line; `-` is standard input.
+        #[arg(long, default_value = "-")]
+        input: PathBuf,
+        /// Lines are Pub/Sub messages in JSON ({"data": BASE64 or "text": TEXT, "attributes", ...}), not payloads.
         #[arg(long)]
-        group: bool,
-        /// At most so many lines.
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
+        messages: bool,
+    },
+    /// Hold a UDF against a folder of golden cases; exit code 1 when one differs.
+    Test {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The folder: NAME.input.json with NAME.expected.json or NAME.error.txt.
+        #[arg(long)]
+        cases: PathBuf,
+        /// Write what comes out as what is expected.
+        #[arg(long)]
+        update: bool,
+    },
+    /// Say whether a UDF runs as a native plan, and which line stands in the way when it does not.
+    Explain {
+        /// The script: a file, or a folder or pattern of which all `.js` files are loaded.
+        file: PathBuf,
+        /// The function to call.
+        #[arg(long, default_value = "transform")]
+        function: String,
+    },
+    /// Measure a UDF, and Node with the same script and messages.
+    Bench {
+        #[command(flatten)]
+        udf: UdfArguments,
+        /// The messages, one payload a line; `-` is standard input.
+        #[arg(long)]
+        input: PathBuf,
+        /// Seconds for each measurement.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Engines side by side (default: one for each core).
+        #[arg(long)]
+        engines: Option<usize>,
+        /// Leave Node out.
+        #[arg(long)]
+        no_node: bool,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
-    /// One dead letter, whole.
-    Show {
-        /// The message id, as listed.
-        message_id: String,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
+}
+
+/// A UDF on the command line.
+#[derive(Debug, Args)]
+pub struct UdfArguments {
+    /// The script: a file, or a folder or pattern of which all `.js` files are loaded.
+    pub file: PathBuf,
+    /// The function to call.
+    #[arg(long)]
+    pub function: String,
+    /// What it takes (default: told from the number of its parameters).
+    #[arg(long, value_enum, default_value = "auto")]
+    pub shape: UdfShape,
+    /// What happens where the Dataflow template loses messages.
+    #[arg(long, value_enum, default_value = "strict")]
+    pub mode: UdfMode,
+    /// Give each message a clock and random numbers of its own, the same each time.
+    #[arg(long)]
+    pub reproducible: bool,
+    /// Run it in JavaScript, also where it has a native plan.
+    #[arg(long)]
+    pub no_plan: bool,
+    /// A BigQuery schema that rows must fit, else they are dead letters.
+    #[arg(long)]
+    pub schema: Option<PathBuf>,
+    /// How long one message may take, in milliseconds.
+    #[arg(long, default_value_t = 500)]
+    pub time_limit_ms: u64,
+    /// How much memory one engine may take, in bytes.
+    #[arg(long, default_value_t = 64 << 20)]
+    pub heap_bytes_max: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -345,4 +426,68 @@ pub enum Connect {
         #[arg(long)]
         log_prompts: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Template {
+    /// Run the pipeline of a launch of PubSub_to_BigQuery, on the embedded topic and table.
+    Run(Launch),
+    /// Print the pipeline that `run` would run, as a millrace.toml.
+    Plan(Launch),
+    /// Say what would be different when a Dataflow job moves here. Exit code 3: something must be changed first.
+    Check {
+        /// `gcloud dataflow jobs describe JOB --full --format json`; `-` is standard input.
+        #[arg(long)]
+        job: PathBuf,
+        /// The job's scripts: files or folders of them.
+        #[arg(long)]
+        udf: Vec<PathBuf>,
+        /// The function, when the job does not say it.
+        #[arg(long)]
+        function: Option<String>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: ReportFormat,
+    },
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Table,
+    Json,
+}
+
+/// A launch of the template. `--parameters` wins over `--parameters-file`, that over variables
+/// MILLRACE_TEMPLATE_<parameter>.
+#[derive(Debug, Args)]
+pub struct Launch {
+    /// As gcloud takes them: name=value,name=value, or ^;^name=value;name=value for values with commas.
+    #[arg(long)]
+    pub parameters: Vec<String>,
+    /// The body of a launch request, flex or classic, or its parameters alone; `-` is standard input.
+    #[arg(long)]
+    pub parameters_file: Option<PathBuf>,
+    /// The template, by name or gs:// path (default: what the file names, else PubSub_to_BigQuery_Flex).
+    #[arg(long)]
+    pub template: Option<String>,
+    /// As gcloud takes them, for instance streaming_mode_at_least_once.
+    #[arg(long, value_delimiter = ',')]
+    pub additional_experiments: Vec<String>,
+    /// Where gs:// paths are looked for: gs://bucket/a.js is DIR/bucket/a.js.
+    #[arg(long, env = "MILLRACE_GS_ROOT", value_name = "DIR")]
+    pub gs_root: Option<PathBuf>,
+    /// The schema of a table that does not exist yet, as `bq show --schema` prints it.
+    #[arg(long)]
+    pub schema: Option<PathBuf>,
+    /// The column whose day partitions the table.
+    #[arg(long)]
+    pub partition: Option<String>,
+    /// The columns that it is clustered by.
+    #[arg(long, value_delimiter = ',')]
+    pub clustering: Vec<String>,
+    /// The topic that the subscription is of, when no pipeline of the configuration has its name.
+    #[arg(long)]
+    pub topic: Option<String>,
+    #[arg(long, value_enum, default_value = "strict")]
+    pub mode: UdfMode,
 }

@@ -79,6 +79,11 @@ impl DataDir {
         self.root.join("results")
     }
 
+    /// Replays of dead letters that are not done.
+    pub fn replays(&self) -> PathBuf {
+        self.root.join("replay")
+    }
+
     /// What queries of the server, or of commands, put on disk while they run.
     pub fn spill(&self, whose: Spill) -> PathBuf {
         self.root.join("spill").join(match whose {

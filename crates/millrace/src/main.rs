@@ -3,21 +3,27 @@
 //! **Invariant:** no algorithm lives here. This crate reads the configuration, opens the parts, hands
 //! them to each other and prints what they say.
 
+mod auditor;
 mod auth;
 mod cli;
 mod client;
 mod command;
 mod config;
 mod data_dir;
+mod job_store;
+mod moment;
 mod node;
 mod out_file;
 mod output;
 mod plan;
 mod queries;
 mod reader;
+mod replays;
 mod settings;
 mod tables;
 mod threads;
+mod udf;
+mod writer;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -35,10 +41,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The Delta library tells of every snapshot at the level of information.
-    let level = if matches!(cli.command, Command::Run) {
-        "info,buoyant_kernel=warn,deltalake_core=warn"
-    } else {
-        "warn"
+    let level = match cli.command {
+        // A UDF's child process writes what its scripts print, as the server would have done.
+        Command::Run | Command::UdfChild | Command::Template { command: cli::Template::Run(_) } => {
+            "info,buoyant_kernel=warn,deltalake_core=warn"
+        }
+        Command::Udf { .. } => "warn,udf_console=debug",
+        _ => "warn",
     };
     let filter = EnvFilter::try_from_env("MILLRACE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -65,14 +74,17 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         command::generate::run(arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Udf { command } = &cli.command {
+        return command::udf::udf(command);
+    }
     let config = config::load(cli.common.config.as_deref(), cli.common.data_dir.as_deref())?;
     let offset = cli.common.port_offset;
     match cli.command {
         Command::Run => command::run::run(&config, offset)?,
         Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
         Command::Query(query) => command::query::query(&config, query)?,
-        Command::Audit { format } => return command::audit::audit(&config, format),
-        Command::Deadletter { command } => command::deadletter::deadletter(&config, &command)?,
+        Command::Audit { since, format } => return command::audit::audit(&config, since.as_deref(), format),
+        Command::Deadletter { command } => return command::deadletter::deadletter(&config, &command),
         Command::Log { command } => return command::log::log(&config, &command),
         Command::Views { command } => return command::views::views(&config, &command),
         Command::Topic { command } => command::pubsub::topic(&config, &command)?,
@@ -81,8 +93,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
+        Command::Template { command } => {
+            return command::template::template(&cli.common, &config, &command);
+        }
         // Those that need no configuration are done.
-        Command::UdfChild | Command::Generate(_) => {}
+        Command::UdfChild | Command::Generate(_) | Command::Udf { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

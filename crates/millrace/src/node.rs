@@ -12,12 +12,16 @@ use millrace_log::Log;
 use millrace_model::{Micros, Offset, Source};
 use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
 use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
+use millrace_udf::Opened;
 
+use crate::auditor::Auditor;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::plan::PipelinePlan;
+use crate::replays::{ReplayTables, Replays};
 use crate::settings;
 use crate::tables::Tables;
+use crate::udf;
 
 /// Everything that runs in a server process except its listeners.
 pub struct Node {
@@ -25,6 +29,8 @@ pub struct Node {
     lake: Arc<Lake>,
     tables: Arc<Tables>,
     pipelines: Vec<Running>,
+    replays: Arc<Replays>,
+    auditor: Arc<Auditor>,
     postgres: OnceLock<String>,
     started: Instant,
 }
@@ -35,6 +41,7 @@ struct Running {
     name: String,
     topic: String,
     table: String,
+    udf: Opened,
     pipeline: Result<Pipeline, String>,
 }
 
@@ -61,13 +68,27 @@ impl Node {
         let lake = Lake::open(settings::lake(config, data, disk, runtime.clone()))
             .context("cannot open the lake")?;
         let mut tables = Tables::new();
-        let mut pipelines = Vec::new();
+        let (mut pipelines, mut replayed) = (Vec::new(), Vec::new());
         for plan in plans {
-            pipelines.push(start_pipeline(config, &log, &lake, &mut tables, plan)?);
+            let (running, tables) = start_pipeline(config, &log, &lake, &mut tables, plan)?;
+            pipelines.push(running);
+            replayed.push(tables);
         }
         release_forgotten_holds(&log, &pipelines);
-        let postgres = OnceLock::new();
-        Ok(Self { log, lake, tables: Arc::new(tables), pipelines, postgres, started })
+        let replays = Arc::new(Replays::new(config, data, replayed));
+        let auditor = Arc::<Auditor>::default();
+        resume_replays(&replays)?;
+        auditor.start(config, &log)?;
+        Ok(Self {
+            log,
+            lake,
+            tables: Arc::new(tables),
+            pipelines,
+            replays,
+            auditor,
+            postgres: OnceLock::new(),
+            started,
+        })
     }
 
     /// The log, for ingest.
@@ -78,6 +99,11 @@ impl Node {
     /// The tables, for queries.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// What can be done with dead letters.
+    pub fn replays(&self) -> &Arc<Replays> {
+        &self.replays
     }
 
     /// Says where Postgres clients connect, for the status.
@@ -108,6 +134,8 @@ impl Node {
     /// that makes no progress for `stall_max` (its disk is full, say) is stopped where it is: nothing is
     /// lost, the next start goes on from its table.
     pub fn drain(&self, stall_max: Duration) {
+        self.replays.stop();
+        self.auditor.stop();
         let pipelines = || self.pipelines.iter().filter_map(|running| running.pipeline.as_ref().ok());
         pipelines().for_each(Pipeline::request_drain);
         for pipeline in pipelines() {
@@ -128,20 +156,29 @@ impl Node {
     }
 }
 
+/// Goes on with replays that a process before left unfinished, beside everything else. Nobody waits for the
+/// thread: what it has not done when the process ends, the next one does.
+fn resume_replays(replays: &Arc<Replays>) -> Result<()> {
+    let replays = Arc::clone(replays);
+    let thread = std::thread::Builder::new().name("replay".to_owned());
+    thread.spawn(move || replays.resume_all()).map(|_| ()).context("no thread for replays")
+}
+
 fn start_pipeline(
     config: &Config,
     log: &Arc<Log>,
     lake: &Arc<Lake>,
     tables: &mut Tables,
     plan: PipelinePlan,
-) -> Result<Running> {
+) -> Result<(Running, ReplayTables)> {
     let table = format!("{}.{}", plan.dataset, &plan.table.name);
     let context = || format!("in pipeline {}", plan.config.name);
     let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
     let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-    let dead_letters = lake.table(&plan.dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
+    let dead_letters =
+        lake.table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
     tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-    tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+    tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
     let counted = Arc::clone(&topic);
     let limits = PipelineConfig {
         duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
@@ -150,12 +187,18 @@ fn start_pipeline(
     let name = limits.name.clone();
     let source: Arc<dyn Source> = topic;
     let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
+    let replayed = ReplayTables {
+        pipeline: name.clone(),
+        spec: Arc::clone(&plan.table),
+        rows: Arc::clone(&rows),
+        dead_letters: Arc::clone(&dead_letters),
+    };
     let pipeline =
         Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
             tracing::error!(pipeline = %name, %error, "pipeline did not start");
             error.to_string()
         });
-    Ok(Running { name, topic: plan.topic, table, pipeline })
+    Ok((Running { name, topic: plan.topic, table, udf: plan.udf, pipeline }, replayed))
 }
 
 /// A pipeline holds its topic back across restarts; one that is not configured any more would do so for
@@ -184,7 +227,14 @@ fn release_forgotten_holds(log: &Log, pipelines: &[Running]) {
 
 impl Facts for Node {
     fn status(&self) -> Status {
-        let pipelines: Vec<_> = self.pipelines.iter().map(pipeline_status).collect();
+        let pipelines: Vec<_> = self
+            .pipelines
+            .iter()
+            .map(|running| PipelineStatus {
+                audit: self.auditor.status(&running.name),
+                ..pipeline_status(running)
+            })
+            .collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: pipelines.iter().all(|pipeline| pipeline.state == "running"),
@@ -197,6 +247,7 @@ impl Facts for Node {
     }
 
     fn publish_gauges(&self) {
+        self.pipelines.iter().for_each(|running| udf::publish(&running.name, &running.udf));
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.
@@ -256,6 +307,7 @@ fn pipeline_status(running: &Running) -> PipelineStatus {
         system_lag_seconds: pipeline.system_lag_seconds,
         worker_utilisation: pipeline.worker_utilisation,
         commit_retries: pipeline.retries,
+        audit: None,
     }
 }
 

@@ -2,19 +2,18 @@
 //! read and checked here, before anything is started.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use millrace_model::{TransformFactory, names};
 use millrace_pipeline::{PipelineConfig, WindowLimits};
-use millrace_table::{TableSchema, TableSpec, dead_letter_spec};
-use millrace_udf::{ChildCommand, PassThrough, Script, Udf, UdfConfig};
+use millrace_table::{TableSchema, TableSpec, dead_letter_spec, dead_letter_spec_named};
+use millrace_udf::Opened;
 
 use crate::config::{self, Config};
+use crate::udf;
 
-const DEFAULT_SCRIPT: &str = include_str!("../../../examples/gemini/transform.js");
 const DEFAULT_SCHEMA: &str = include_str!("../../../examples/gemini/gemini_raw_logs.schema.json");
 const DEFAULT_FUNCTION: &str = "transform";
 
@@ -30,7 +29,11 @@ pub struct PipelinePlan {
     pub table: Arc<TableSpec>,
     /// The table of its dead letters.
     pub dead_letters: Arc<TableSpec>,
+    /// The dataset of that, nearly always the same.
+    pub dead_letter_dataset: String,
     /// The UDF.
+    pub udf: Opened,
+    /// What makes its transforms.
     pub transforms: Arc<dyn TransformFactory>,
 }
 
@@ -46,6 +49,8 @@ pub struct TablePlan {
     pub table: Arc<TableSpec>,
     /// The table of its dead letters.
     pub dead_letters: Arc<TableSpec>,
+    /// The dataset of that, nearly always the same.
+    pub dead_letter_dataset: String,
 }
 
 /// The configured pipelines, or the default one.
@@ -58,14 +63,11 @@ pub fn pipelines(config: &Config) -> Vec<config::Pipeline> {
         topic: names::TOPIC_LOGS.to_owned(),
         table: format!("{}.{}", names::DATASET, names::TABLE_LOGS),
         schema: None,
+        schema_text: None,
+        dead_letter_table: None,
         partition: Some("timestamp".to_owned()),
         clustering: vec!["logName".to_owned(), "severity".to_owned()],
-        udf: Some(config::Udf {
-            path: None,
-            function: Some(DEFAULT_FUNCTION.to_owned()),
-            time_limit_ms: 500,
-            heap_bytes_max: 64 << 20,
-        }),
+        udf: Some(config::Udf { function: Some(DEFAULT_FUNCTION.to_owned()), ..config::Udf::default() }),
         window: config::Window::default(),
         workers: 0,
         adopt_new_topic: false,
@@ -94,32 +96,49 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
 }
 
 fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
-    let Some((dataset, name)) = pipeline.table.split_once('.') else {
-        bail!("table {:?} is not dataset.table", pipeline.table);
-    };
-    for part in [dataset, name] {
-        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if part.is_empty() || !plain || part.len() > 1024 {
-            bail!("table {:?}: names hold letters, digits and _ only", pipeline.table);
-        }
-    }
-    let schema = match &pipeline.schema {
-        Some(path) => std::fs::read_to_string(path)
+    let (dataset, name) = table_name(&pipeline.table)?;
+    let schema = match (&pipeline.schema, &pipeline.schema_text) {
+        (Some(_), Some(_)) => bail!("schema and schema_text: keep one of them"),
+        (Some(path), None) => &std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the schema {}", path.display()))?,
-        None => DEFAULT_SCHEMA.to_owned(),
+        (None, Some(text)) => text,
+        (None, None) => DEFAULT_SCHEMA,
     };
-    let schema = TableSchema::parse(&schema).with_context(|| match &pipeline.schema {
+    let schema = TableSchema::parse(schema).with_context(|| match &pipeline.schema {
         Some(path) => format!("in the schema {}", path.display()),
+        None if pipeline.schema_text.is_some() => "in schema_text".to_owned(),
         None => "in the embedded schema".to_owned(),
     })?;
     let table = TableSpec::new(name, schema, pipeline.partition.as_deref(), &pipeline.clustering)?;
+    let (dead_letter_dataset, dead_letters) = match &pipeline.dead_letter_table {
+        Some(table) if *table == pipeline.table => bail!("dead_letter_table is table: choose another"),
+        Some(table) => {
+            let (dataset, name) = table_name(table)?;
+            (dataset, dead_letter_spec_named(name))
+        }
+        None => (dataset, dead_letter_spec(name)),
+    };
     Ok(TablePlan {
         pipeline: pipeline.name.clone(),
         topic: pipeline.topic.clone(),
         dataset: dataset.to_owned(),
         table: Arc::new(table),
-        dead_letters: Arc::new(dead_letter_spec(name)),
+        dead_letters: Arc::new(dead_letters),
+        dead_letter_dataset: dead_letter_dataset.to_owned(),
     })
+}
+
+fn table_name(text: &str) -> Result<(&str, &str)> {
+    let Some((dataset, name)) = text.split_once('.') else {
+        bail!("table {text:?} is not dataset.table");
+    };
+    for part in [dataset, name] {
+        let plain = part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if part.is_empty() || !plain || part.len() > 1024 {
+            bail!("table {text:?}: names hold letters, digits and _ only");
+        }
+    }
+    Ok((dataset, name))
 }
 
 /// Every pipeline with its script compiled.
@@ -134,7 +153,7 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
         .zip(&configured)
         .map(|(tables, pipeline)| {
             let context = || format!("in pipeline {}", pipeline.name);
-            let transforms = transforms(pipeline.udf.as_ref()).with_context(context)?;
+            let udf = udf::open(pipeline.udf.as_ref()).with_context(context)?;
             let limits = pipeline_config(pipeline).with_context(context)?;
             Ok(PipelinePlan {
                 config: limits,
@@ -142,7 +161,9 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
                 dataset: tables.dataset,
                 table: tables.table,
                 dead_letters: tables.dead_letters,
-                transforms,
+                dead_letter_dataset: tables.dead_letter_dataset,
+                transforms: udf.factory(),
+                udf,
             })
         })
         .collect()
@@ -164,50 +185,4 @@ fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
         workers: if pipeline.workers == 0 { cores } else { pipeline.workers },
         ..PipelineConfig::new(&pipeline.name)
     })
-}
-
-fn transforms(udf: Option<&config::Udf>) -> Result<Arc<dyn TransformFactory>> {
-    let Some(udf) = udf else { return Ok(Arc::new(PassThrough)) };
-    let Some(function) = udf.function.clone() else {
-        bail!("udf.path without udf.function: say which function to call");
-    };
-    let udf = UdfConfig {
-        time_limit: Duration::from_millis(udf.time_limit_ms),
-        heap_bytes_max: udf.heap_bytes_max,
-        child: Some(ChildCommand {
-            program: std::env::current_exe().context("cannot find this program's own file")?,
-            args: vec!["udf-child".to_owned()],
-        }),
-        ..UdfConfig::new(scripts(udf.path.as_deref())?, function)
-    };
-    Ok(Arc::new(Udf::load(udf)?))
-}
-
-/// The scripts at a path: the file, or all `.js` files of the folder in order of name.
-fn scripts(path: Option<&Path>) -> Result<Vec<Script>> {
-    let Some(path) = path else {
-        return Ok(vec![Script { name: "transform.js".to_owned(), source: DEFAULT_SCRIPT.to_owned() }]);
-    };
-    let files = if path.is_dir() { js_files(path)? } else { vec![path.to_owned()] };
-    if files.is_empty() {
-        bail!("no .js file in {}", path.display());
-    }
-    files
-        .iter()
-        .map(|file| {
-            let source = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the script {}", file.display()))?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(Script { name, source })
-        })
-        .collect()
-}
-
-fn js_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .with_context(|| format!("cannot read the folder {}", folder.display()))?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "js"));
-    files.sort();
-    Ok(files)
 }

@@ -24,6 +24,8 @@ pub struct Reader {
     pub runtime: Runtime,
     /// The pipelines whose tables exist, and these.
     pub pipelines: Vec<OpenPipeline>,
+    /// What is configured.
+    pub config: Config,
     engine_config: millrace_sql::EngineConfig,
     tables: Arc<Tables>,
     _lake: Arc<Lake>,
@@ -56,18 +58,19 @@ impl Reader {
         let mut tables = Tables::new();
         let mut pipelines = Vec::new();
         for plan in plan::tables(config)? {
-            let open = |spec| match lake.table(&plan.dataset, spec) {
+            let open = |dataset: &str, spec| match lake.table(dataset, spec) {
                 Err(LakeError::Missing(_)) => Ok(None),
                 other => other.map(Some),
             };
             // Rows first: the dead letters read after them are never behind them.
-            let (Some(rows), Some(dead_letters)) =
-                (open(Arc::clone(&plan.table))?, open(Arc::clone(&plan.dead_letters))?)
-            else {
+            let (Some(rows), Some(dead_letters)) = (
+                open(&plan.dataset, Arc::clone(&plan.table))?,
+                open(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))?,
+            ) else {
                 continue;
             };
             tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-            tables.add(&plan.dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+            tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
         let engine_config = millrace_sql::EngineConfig {
@@ -75,7 +78,8 @@ impl Reader {
             spill_dir: queries::spill_dir(&data, Spill::Commands).ok(),
             ..queries::engine(config)?
         };
-        Ok(Self { runtime, pipelines, engine_config, tables: Arc::new(tables), _lake: lake })
+        let config = config.clone();
+        Ok(Self { runtime, pipelines, config, engine_config, tables: Arc::new(tables), _lake: lake })
     }
 
     /// An engine over the tables.

@@ -225,7 +225,7 @@ fn hostile_scripts_harm_only_their_message() {
         (&json!(13), &json!(3), &json!(10))
     );
     let listed: Vec<Value> =
-        serde_json::from_str(&millrace.ok(&["deadletter", "list", "--format", "json"])).unwrap();
+        serde_json::from_str(&millrace.ok(&["deadletter", "list", "--each", "--format", "json"])).unwrap();
     assert_eq!(listed.len(), classes.len());
     for letter in &listed {
         let id = letter["message_id"].as_str().unwrap();

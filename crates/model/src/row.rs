@@ -40,7 +40,9 @@ pub struct CellError {
 /// [`filtered`](Self::filtered); or [`dead_letter`](Self::dead_letter). A refused cell or row leaves
 /// the row unfinished: the caller answers with `dead_letter`, which forgets what was put so far.
 /// A producer either puts a whole row as JSON text ([`put_json_row`](Self::put_json_row), what an
-/// interpreted UDF returns) or cell by cell ([`put`](Self::put), what a native plan does).
+/// interpreted UDF returns) or cell by cell ([`put`](Self::put), what a native plan does). One that has
+/// begun cell by cell may still put the whole row as text instead, also when a cell or the end of the row
+/// was refused: that begins the row again, and the text alone decides what becomes of it.
 pub trait RowSink {
     /// The column of that name, compared without case as BigQuery does; `None` when there is none.
     /// Looked up once per transform, not once per message.
@@ -52,7 +54,13 @@ pub trait RowSink {
     /// When the value does not fit the column.
     fn put(&mut self, message: usize, column: ColumnId, cell: Cell<'_>) -> Result<(), CellError>;
 
-    /// Puts all cells of the row of message `message` from the text of a JSON object.
+    /// Longest row as JSON text, in bytes. Cells are not JSON text: who puts cells must keep to it.
+    fn row_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Puts all cells of the row of message `message` from the text of a JSON object; forgets what was put
+    /// cell by cell.
     ///
     /// # Errors
     /// When the text is not a JSON object, names an unknown column, or a value does not fit.

@@ -15,6 +15,7 @@ use millrace_table::DeadLetterBuilder;
 use crate::ledger::{Ledger, NEXT_OFFSET, mark};
 use crate::plan::{Identity, Opening, dead_position};
 use crate::trouble::Trouble;
+use crate::versions::Versions;
 use crate::window::{Pending, Undelivered};
 use crate::{Commit, Sink, SinkError};
 
@@ -31,6 +32,7 @@ pub(crate) struct Committer {
     dead_letters: Arc<dyn Sink>,
     identity: Arc<Identity>,
     ledger: Ledger,
+    versions: Versions,
     dead_position: Offset,
 }
 
@@ -41,7 +43,8 @@ impl Committer {
         identity: Arc<Identity>,
         opening: Opening,
     ) -> Self {
-        Self { rows, dead_letters, identity, ledger: opening.ledger, dead_position: opening.dead_position }
+        let Opening { ledger, versions, dead_position } = opening;
+        Self { rows, dead_letters, identity, ledger, versions, dead_position }
     }
 
     /// What is committed.
@@ -116,15 +119,20 @@ impl Committer {
     /// Commits the rows; false when the sink refused some, which are dead letters now.
     fn commit_rows(&mut self, pending: &mut Pending) -> Result<bool, Trouble> {
         let before = self.ledger;
-        let after = before.after(pending.window.end, &pending.window.tally(), pending.duplicate);
+        let (end, tally) = (pending.window.end, pending.window.tally());
+        let after = before.after(end, &tally, pending.duplicate);
         if pending.rows_uncertain && self.ask_rows(&after)? {
             return Ok(true);
         }
-        let commit = Commit { rows: pending.rows(), marks: after.to_marks(&self.identity.rows_key) };
+        let mut marks = after.to_marks(&self.identity.rows_key);
+        let (versions, set) =
+            self.versions.after(&self.identity.rows_key, pending.window.udf_hash(), &tally, end);
+        marks.extend(set);
+        let commit = Commit { rows: pending.rows(), marks };
         pending.rows_uncertain = true;
         match self.rows.commit(&commit) {
             Ok(()) => {
-                self.ledger = after;
+                (self.ledger, self.versions) = (after, versions);
                 Ok(true)
             }
             Err(SinkError::Rejected(refused)) => {
@@ -144,7 +152,7 @@ impl Committer {
     }
 
     /// After a failed commit: whether the rows table stands at `after` (it happened) or still where it
-    /// was (it did not). `erased` may have moved meanwhile.
+    /// was (it did not). `erased` and `replayed` may have moved meanwhile.
     fn ask_rows(&mut self, after: &Ledger) -> Result<bool, Trouble> {
         let marks = self.rows.marks()?;
         let broken = |text: String| Trouble::Broken(format!("table {}: {text}", self.identity.rows_table));
@@ -152,6 +160,8 @@ impl Committer {
             .map_err(|error| broken(error.to_string()))?
             .unwrap_or_default();
         if found.same_fold(after) {
+            let versions = Versions::from_marks(&self.identity.rows_key, &marks);
+            self.versions = versions.map_err(|error| broken(error.to_string()))?;
             self.ledger = found;
             return Ok(true);
         }

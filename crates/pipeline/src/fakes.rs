@@ -13,7 +13,7 @@ use millrace_model::{
 };
 use millrace_table::{TableSchema, TableSpec};
 
-use crate::{Commit, Sink, SinkError};
+use crate::{Amendment, Commit, Scan, Sink, SinkError};
 
 pub(crate) const TOPIC: TopicId = TopicId([7; 16]);
 
@@ -165,6 +165,8 @@ pub(crate) struct FakeSink {
 pub(crate) struct SinkState {
     /// Offset and first column of every row.
     pub rows: Vec<(u64, String)>,
+    /// The newest whole row of each offset.
+    pub whole: BTreeMap<u64, RecordBatch>,
     pub marks: BTreeMap<String, i64>,
     /// For the next commits, one each.
     pub faults: VecDeque<Fault>,
@@ -242,6 +244,34 @@ impl Sink for FakeSink {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), SinkError> {
+        self.change(&[], commit)
+    }
+
+    fn amend(&self, amendment: &Amendment) -> Result<(), SinkError> {
+        assert_eq!(amendment.topic, TOPIC);
+        assert!(amendment.removed.is_sorted());
+        self.change(&amendment.removed, &amendment.commit)
+    }
+
+    fn scan(&self, scan: &Scan<'_>, take: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<(), SinkError> {
+        if self.with(|state| state.unreadable) {
+            return Err(self.error(true));
+        }
+        let whole = self.with(|state| state.whole.clone());
+        let there = self.all_offsets();
+        // Any order: the last first.
+        for (offset, row) in whole.iter().rev() {
+            let wanted = scan.topic == TOPIC && (scan.start.0..scan.end.0).contains(offset);
+            if wanted && there.contains(offset) && !take(row) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FakeSink {
+    fn change(&self, removed: &[Offset], commit: &Commit) -> Result<(), SinkError> {
         let mut state = self.state.lock().unwrap();
         state.begun += 1;
         self.changed.notify_all();
@@ -259,6 +289,15 @@ impl Sink for FakeSink {
             return Err(SinkError::Rejected(refused));
         }
         state.commits.push(rows.iter().map(|row| row.1.clone()).collect());
+        state.rows.retain(|(offset, _)| !removed.contains(&Offset(*offset)));
+        for (offset, row) in commit
+            .rows
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1)))
+            .map(|row| (rows_of(&row)[0].0, row))
+        {
+            state.whole.insert(offset, row);
+        }
         state.rows.extend(rows);
         state.marks.extend(commit.marks.iter().map(|mark| (mark.app_id.clone(), mark.version)));
         self.changed.notify_all();
@@ -299,7 +338,7 @@ impl TransformFactory for FakeTransforms {
     }
 
     fn udf_hash(&self) -> Option<UdfHash> {
-        Some(UdfHash([1; 16]))
+        Some(UdfHash([self.prefix.len().try_into().unwrap_or(u8::MAX).max(1); 16]))
     }
 }
 

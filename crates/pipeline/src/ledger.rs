@@ -1,14 +1,24 @@
 //! The ledger of one pipeline over one topic, and the marks it is kept as in the table itself.
 //!
 //! Each number is a mark of its own, `millrace/PIPELINE/TABLE/TOPIC_ID/COUNTER`. Names that are not
-//! listed in [`COUNTERS`] are left alone, so that a later version may add
-//! `millrace/PIPELINE/TABLE/TOPIC_ID/udf/UDF_HASH/COUNTER` and an older one still opens the table.
+//! listed in [`COUNTERS`] are left alone, so that a later version may add some and an older one still opens
+//! the table; `udf/SLOT/COUNTER` splits them by version of the UDF (module `versions`).
 //!
-//! `erased` belongs to whoever erases, not to the pipeline: an erasure adds to it in the commit that
-//! removes the rows, and no window ever sets it, so that a window under way cannot undo it. Erased
-//! rows *were* written: they stay in `written`, and the table holds `written - erased` rows. The
-//! dead-letter table keeps an `erased` of its own beside its `next_offset` (purged dead letters stay
-//! in `dead_lettered`).
+//! Some counters belong to others than the pipeline, and no window ever sets them, so that a window under
+//! way cannot undo them. They are set in the commit that adds or removes the rows they count:
+//!
+//! | counter | rows table | dead-letter table |
+//! |---|---|---|
+//! | `erased` | rows erased | dead letters erased |
+//! | `replayed` | rows added by replays of dead letters | dead letters removed because they have a row now |
+//! | `replayed_filtered` | | dead letters removed because the UDF leaves them out now |
+//! | `purged` | | dead letters removed because somebody asked for it |
+//!
+//! What was counted once stays counted: `written`, `filtered` and `dead_lettered` say what the fold did. So
+//! the rows table holds `written + replayed - erased` rows, the dead-letter table (before the fold's
+//! position) `dead_lettered - erased - replayed - replayed_filtered - purged`. A replay commits rows first:
+//! where the rows table's `replayed` is ahead of the dead-letter table's, that many messages are in both
+//! tables until the replay goes on, and count as rows. See [`crate::replay`].
 
 use std::collections::BTreeMap;
 
@@ -33,9 +43,17 @@ pub const ERASED: &str = "erased";
 /// Counter: messages that retention removed before they were read.
 pub const EXPIRED: &str = "expired";
 
-/// Every counter of a ledger.
-pub const COUNTERS: [&str; 8] =
-    [NEXT_OFFSET, READ, WRITTEN, FILTERED, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED];
+/// Counter, in both tables: dead letters that became rows by a replay; set by replays only.
+pub const REPLAYED: &str = "replayed";
+
+/// Every counter of a rows table's ledger.
+pub const COUNTERS: [&str; 9] =
+    [NEXT_OFFSET, READ, WRITTEN, FILTERED, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED, REPLAYED];
+
+/// Counter of the dead-letter table: dead letters that the UDF left out in a replay; set by replays only.
+pub const REPLAYED_FILTERED: &str = "replayed_filtered";
+/// Counter of the dead-letter table: dead letters removed by a purge; set by purges only.
+pub const PURGED: &str = "purged";
 
 /// Whose marks: one pipeline's, for one table and one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,16 +90,34 @@ impl LedgerKey {
     /// Other topics that the same pipeline has folded into the same table, with where it stood.
     #[must_use]
     pub fn other_topics(&self, marks: &BTreeMap<String, i64>) -> Vec<(TopicId, Offset)> {
-        marks
-            .range(self.prefix.clone()..)
-            .take_while(|(app_id, _)| app_id.starts_with(&self.prefix))
-            .filter_map(|(app_id, &version)| {
-                let (topic, counter) = app_id[self.prefix.len()..].split_once('/')?;
-                let topic: TopicId = topic.parse().ok().filter(|&topic| topic != self.topic)?;
-                (counter == NEXT_OFFSET).then_some((topic, Offset(u64::try_from(version).unwrap_or(0))))
-            })
-            .collect()
+        let positions = of_all_topics(&self.prefix, NEXT_OFFSET, marks);
+        let others = positions.into_iter().filter(|(topic, _)| *topic != self.topic);
+        others.map(|(topic, position)| (topic, Offset(position))).collect()
     }
+
+    /// The values of one counter of `pipeline` in `table`, for every topic that has it; one that is negative
+    /// counts as 0.
+    #[must_use]
+    pub fn all_topics(
+        pipeline: &str,
+        table: &str,
+        counter: &str,
+        marks: &BTreeMap<String, i64>,
+    ) -> BTreeMap<TopicId, u64> {
+        of_all_topics(&format!("millrace/{pipeline}/{table}/"), counter, marks)
+    }
+}
+
+fn of_all_topics(prefix: &str, counter: &str, marks: &BTreeMap<String, i64>) -> BTreeMap<TopicId, u64> {
+    marks
+        .range(prefix.to_owned()..)
+        .take_while(|(app_id, _)| app_id.starts_with(prefix))
+        .filter_map(|(app_id, &version)| {
+            let (topic, found) = app_id[prefix.len()..].split_once('/')?;
+            let topic = topic.parse().ok().filter(|_| found == counter)?;
+            Some((topic, u64::try_from(version).unwrap_or(0)))
+        })
+        .collect()
 }
 
 /// What a ledger's marks contradict.
@@ -110,7 +146,7 @@ pub enum LedgerError {
 /// the topic's first offset.
 ///
 /// Invariant: `next_offset == read + expired` and `read == written + filtered + dead_lettered`;
-/// `erased <= written`.
+/// `erased <= written + replayed`; `replayed <= dead_lettered`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Everything before is dealt with.
@@ -129,6 +165,49 @@ pub struct Ledger {
     pub erased: u64,
     /// See [`EXPIRED`].
     pub expired: u64,
+    /// See [`REPLAYED`].
+    pub replayed: u64,
+}
+
+/// What the dead-letter table says: how far it is, and what was taken out of it since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeadLedger {
+    /// See [`NEXT_OFFSET`]: ahead of the rows table's while a window is between its two commits.
+    pub next_offset: Offset,
+    /// See [`ERASED`].
+    pub erased: u64,
+    /// See [`REPLAYED`].
+    pub replayed: u64,
+    /// See [`REPLAYED_FILTERED`].
+    pub replayed_filtered: u64,
+    /// See [`PURGED`].
+    pub purged: u64,
+}
+
+impl DeadLedger {
+    /// Reads it off the table's marks; nothing is there as long as no message failed.
+    ///
+    /// # Errors
+    /// When a mark is negative.
+    pub fn from_marks(key: &LedgerKey, marks: &BTreeMap<String, i64>) -> Result<Self, LedgerError> {
+        let counter = |name| key.get(marks, name).map(Option::unwrap_or_default);
+        Ok(Self {
+            next_offset: Offset(counter(NEXT_OFFSET)?),
+            erased: counter(ERASED)?,
+            replayed: counter(REPLAYED)?,
+            replayed_filtered: counter(REPLAYED_FILTERED)?,
+            purged: counter(PURGED)?,
+        })
+    }
+
+    /// How many dead letters were taken out, for whatever reason.
+    #[must_use]
+    pub fn removed(&self) -> u64 {
+        // Altered marks may be anything.
+        [self.erased, self.replayed, self.replayed_filtered, self.purged]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
 }
 
 /// What one window adds to a ledger.
@@ -193,10 +272,12 @@ impl Ledger {
             duplicate: counter(DUPLICATE)?,
             erased: counter(ERASED)?,
             expired: counter(EXPIRED)?,
+            replayed: counter(REPLAYED)?,
         }))
     }
 
-    /// The marks of a window's commit: every counter but `erased`, which is not the pipeline's to set.
+    /// The marks of a window's commit: every counter but `erased` and `replayed`, which are not the
+    /// pipeline's to set.
     #[must_use]
     pub fn to_marks(&self, key: &LedgerKey) -> Vec<Mark> {
         [
@@ -227,8 +308,13 @@ impl Ledger {
                 "read {} is not written {} + filtered {} + dead_lettered {}",
                 self.read, self.written, self.filtered, self.dead_lettered
             )
-        } else if self.erased > self.written {
-            format!("erased {} is more than written {}", self.erased, self.written)
+        } else if u128::from(self.erased) > sum(&[self.written, self.replayed]) {
+            format!(
+                "erased {} is more than written {} + replayed {}",
+                self.erased, self.written, self.replayed
+            )
+        } else if self.replayed > self.dead_lettered {
+            format!("replayed {} is more than dead_lettered {}", self.replayed, self.dead_lettered)
         } else {
             return Ok(());
         };
@@ -248,13 +334,14 @@ impl Ledger {
             duplicate: self.duplicate.max(duplicate),
             erased: self.erased,
             expired: self.expired + tally.expired,
+            replayed: self.replayed,
         }
     }
 
     /// Whether two ledgers say the same about everything that a window's commit sets.
     #[must_use]
     pub fn same_fold(&self, other: &Self) -> bool {
-        Self { erased: 0, ..*self } == Self { erased: 0, ..*other }
+        Self { erased: 0, replayed: 0, ..*self } == Self { erased: 0, replayed: 0, ..*other }
     }
 }
 
@@ -289,13 +376,18 @@ mod tests {
         }
 
         #[test]
-        fn any_altered_counter_is_noticed_or_harmless(counter in 0usize..8, value: i64) {
+        fn any_altered_counter_is_noticed_or_harmless(counter in 0usize..9, value: i64) {
             let tally = Tally { read: 9, written: 5, filtered: 3, dead_lettered: 1, expired: 2 };
             let ledger = Ledger::default().after(Offset(11), &tally, 4);
             let mut marks = map(ledger.to_marks(&key()));
             marks.insert(key().app_id(COUNTERS[counter]), value);
             // Duplicates are only ever compared with the topic's own count, which the audit does.
-            let free = COUNTERS[counter] == DUPLICATE || (COUNTERS[counter] == ERASED && value <= 5);
+            let free = match COUNTERS[counter] {
+                DUPLICATE => true,
+                ERASED => value <= 5,
+                REPLAYED => value <= 1,
+                _ => false,
+            };
             let unchanged = map(ledger.to_marks(&key())).get(&key().app_id(COUNTERS[counter])) == Some(&value);
             prop_assert_eq!(Ledger::from_marks(&key(), &marks).is_ok(), value >= 0 && (free || unchanged));
         }

@@ -23,6 +23,7 @@ mod meters;
 mod pipeline;
 mod plan;
 mod reader;
+pub mod replay;
 mod run;
 mod shared;
 mod sink;
@@ -31,15 +32,17 @@ mod status;
 mod tests;
 mod transform;
 mod trouble;
+mod versions;
 mod window;
 
-pub use audit::{AuditInput, AuditReport, Finding, SourceFacts, Totals, audit};
+pub use audit::{AuditInput, AuditReport, Finding, Since, SinceTotals, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
 pub use ledger::{
-    COUNTERS, DEAD_LETTERED, DUPLICATE, ERASED, EXPIRED, FILTERED, Ledger, LedgerError, LedgerKey,
-    NEXT_OFFSET, READ, Tally, WRITTEN,
+    COUNTERS, DEAD_LETTERED, DUPLICATE, DeadLedger, ERASED, EXPIRED, FILTERED, Ledger, LedgerError,
+    LedgerKey, NEXT_OFFSET, PURGED, READ, REPLAYED, REPLAYED_FILTERED, Tally, WRITTEN,
 };
 pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
-pub use sink::{Commit, Mark, Sink, SinkError};
+pub use sink::{Amendment, Commit, Mark, Scan, Sink, SinkError};
 pub use status::{PipelineState, PipelineStatus};
+pub use versions::{VERSIONS_MAX, VersionTotals};

@@ -29,6 +29,11 @@ const SYSTEM_LAG: &str = "millrace_system_lag_seconds";
 const UTILISATION: &str = "millrace_worker_utilisation";
 const PENDING: &str = "millrace_pending_messages";
 
+const REPLAYED: &str = "millrace_replayed_messages_total";
+const REPLAYS: &str = "millrace_replays_total";
+const REPLAY_RETRIES: &str = "millrace_replay_retries_total";
+const PURGED: &str = "millrace_purged_dead_letters_total";
+
 /// The stage and error class of a dead letter that an earlier run put into its table and this run
 /// counted: its reason is in the table only.
 const RECOVERED: &str = "recovered";
@@ -53,6 +58,33 @@ pub fn describe_metrics() {
     describe_gauge!(SYSTEM_LAG, Unit::Seconds, "How long the oldest message has been inside the pipeline");
     describe_gauge!(UTILISATION, "Share of time that workers spend transforming, 0 to 1");
     describe_gauge!(PENDING, "Messages accepted and not committed");
+    describe_counter!(REPLAYED, "Dead letters that a replay has settled, by outcome");
+    describe_counter!(REPLAYS, "Replays that ended, by outcome");
+    describe_counter!(REPLAY_RETRIES, "Commits of replays that failed and were tried again");
+    describe_counter!(PURGED, "Dead letters removed by a purge");
+}
+
+/// A batch of a replay is committed.
+pub(crate) fn replayed(pipeline: &str, written: u64, filtered: u64, failed: u64) {
+    for (outcome, count) in [("written", written), ("filtered", filtered), ("failed", failed)] {
+        counter!(REPLAYED, "pipeline" => pipeline.to_owned(), "outcome" => outcome).increment(count);
+    }
+}
+
+/// A replay has ended, done or not.
+pub(crate) fn replay_ended(pipeline: &str, done: bool) {
+    let outcome = if done { "done" } else { "interrupted" };
+    counter!(REPLAYS, "pipeline" => pipeline.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// A commit of a replay failed and is tried again.
+pub(crate) fn replay_retried(pipeline: &str) {
+    counter!(REPLAY_RETRIES, "pipeline" => pipeline.to_owned()).increment(1);
+}
+
+/// Dead letters were purged.
+pub(crate) fn purged(pipeline: &str, count: u64) {
+    counter!(PURGED, "pipeline" => pipeline.to_owned()).increment(count);
 }
 
 /// Handles to the metrics of one pipeline.

@@ -7,6 +7,7 @@ use millrace_model::{Bounds, Offset, ReadLimit, TopicId};
 
 use crate::config::{PipelineError, WindowLimits};
 use crate::ledger::{Ledger, LedgerKey, NEXT_OFFSET};
+use crate::versions::Versions;
 
 /// Whose fold it is: names for people, keys for the tables.
 #[derive(Debug, Clone)]
@@ -35,9 +36,11 @@ impl Identity {
 }
 
 /// Where a pipeline continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {
     pub ledger: Ledger,
+    /// The same by version of the UDF.
+    pub versions: Versions,
     /// How far the dead-letter table is; beyond the ledger's position when a window's dead letters
     /// were committed and its rows were not.
     pub dead_position: Offset,
@@ -84,7 +87,9 @@ pub(crate) fn open(
             });
         }
     }
-    Ok(Opening { ledger, dead_position })
+    let versions = Versions::from_marks(&identity.rows_key, rows_marks)
+        .map_err(|error| refuse(&identity.rows_table, error))?;
+    Ok(Opening { ledger, versions, dead_position })
 }
 
 /// How far the dead-letter table is, from its marks.
@@ -209,10 +214,11 @@ mod tests {
     fn a_new_table_starts_at_the_beginning_and_an_old_one_where_it_was() {
         let none = BTreeMap::new();
         let opening = open(&identity(), &none, &none, bounds(0, 9), false).unwrap();
-        assert_eq!(opening, Opening { ledger: Ledger::default(), dead_position: Offset::ZERO });
+        let versions = Versions::default();
+        assert_eq!(opening, Opening { ledger: Ledger::default(), versions, dead_position: Offset::ZERO });
         let dead = BTreeMap::from([(identity().dead_key.app_id(NEXT_OFFSET), 8)]);
         let opening = open(&identity(), &marks(ledger_at(5)), &dead, bounds(0, 9), false).unwrap();
-        assert_eq!(opening, Opening { ledger: ledger_at(5), dead_position: Offset(8) });
+        assert_eq!((opening.ledger, opening.dead_position), (ledger_at(5), Offset(8)));
     }
 
     #[test]

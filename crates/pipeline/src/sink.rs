@@ -24,6 +24,31 @@ pub struct Commit {
     pub marks: Vec<Mark>,
 }
 
+/// One atomic step of a table that takes rows out as well.
+#[derive(Debug, Clone)]
+pub struct Amendment {
+    /// The topic of the messages whose rows are taken out.
+    pub topic: TopicId,
+    /// The messages, ascending; those that have no row are passed over.
+    pub removed: Vec<Offset>,
+    /// What is put in and set in the same step; its rows may be of the same messages.
+    pub commit: Commit,
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone)]
+pub struct Scan<'a> {
+    /// Of which topic's messages.
+    pub topic: TopicId,
+    /// From this message on.
+    pub start: Offset,
+    /// Up to this message, not including it.
+    pub end: Offset,
+    /// The columns by name, `_offset` always among them; none means all of them. The partition column need
+    /// not come.
+    pub columns: &'a [&'a str],
+}
+
 /// Why a sink did not commit.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -73,4 +98,17 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// See [`SinkError`].
     fn commit(&self, commit: &Commit) -> Result<(), SinkError>;
+
+    /// As [`commit`](Self::commit), and takes rows out in the same step.
+    ///
+    /// # Errors
+    /// See [`SinkError`].
+    fn amend(&self, amendment: &Amendment) -> Result<(), SinkError>;
+
+    /// Gives the rows that `scan` asks for to `take`, a piece of bounded size at a time, in any order, of one
+    /// version of the table. Ends early when `take` answers false.
+    ///
+    /// # Errors
+    /// See [`SinkError`].
+    fn scan(&self, scan: &Scan<'_>, take: &mut dyn FnMut(&RecordBatch) -> bool) -> Result<(), SinkError>;
 }

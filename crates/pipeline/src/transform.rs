@@ -231,7 +231,7 @@ fn next_run(messages: usize, text_bytes: usize, left: usize) -> usize {
 }
 
 /// Runs `work`; a panic in it becomes its text.
-fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     // Whatever the panic left half done is dropped by every caller: builder and transform alike.
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -269,6 +269,10 @@ impl RowSink for Weighed {
             _ => size_of::<i64>(),
         };
         self.rows.put(message, column, cell)
+    }
+
+    fn row_bytes_max(&self) -> usize {
+        self.rows.row_bytes_max()
     }
 
     fn put_json_row(&mut self, message: usize, row: &str) -> Result<(), CellError> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use millrace_model::{ErrorClass, Failure, Offset, Stage};
+use millrace_model::{ErrorClass, Failure, Offset, Stage, UdfHash};
 use millrace_table::Outcome;
 
 use crate::chunk::Transformed;
@@ -59,6 +59,11 @@ impl Window {
         self.ends = next.ends_window;
         self.replayed = next.replayed && !next.ends_window;
         self.parts.push(next);
+    }
+
+    /// The version of the UDF that it was shown to.
+    pub fn udf_hash(&self) -> Option<UdfHash> {
+        self.parts.first().and_then(|part| part.version.udf_hash)
     }
 
     pub fn tally(&self) -> Tally {

@@ -85,6 +85,7 @@ fn sqlstate(failure: &SqlError) -> &'static str {
         Code::Unsupported => state::FEATURE_NOT_SUPPORTED,
         Code::ReadOnly => state::READ_ONLY,
         Code::ResourcesExceeded if message.contains("nests deeper") => "54001",
+        Code::ResourcesExceeded if message.contains("too large to plan") => "54001",
         Code::ResourcesExceeded if message.contains(" bytes, the limit") => "54000",
         Code::ResourcesExceeded if message.contains(" operators, the limit") => "54000",
         Code::ResourcesExceeded => state::LIMIT_EXCEEDED,

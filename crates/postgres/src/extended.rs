@@ -24,7 +24,7 @@ use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery};
 
 use crate::counted::counted;
 use crate::errors::{error, state, user};
-use crate::parameters::{bound, parameters_of};
+use crate::parameters::bound;
 use crate::prepared::Prepared;
 use crate::service::{Asked, Client, Reply, Service};
 use crate::simple::complete;
@@ -50,12 +50,12 @@ impl ExtendedQueryHandler for Service {
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
         let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
-        let prepared = self.prepare(client, &message.query).await?;
+        let types: Vec<_> = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
+        let prepared = self.prepare(client, &message.query, &types).await?;
         self.statements.add(name, message.query.len()).map_err(user)?;
         match prepared {
             None => client.portal_store().put_empty_statement(name),
             Some(prepared) => {
-                let types = message.type_oids.iter().map(|oid| Type::from_oid(*oid)).collect();
                 let stored = StoredStatement::new(name.to_owned(), Arc::new(prepared), types);
                 client.portal_store().put_statement(Arc::new(stored));
             }
@@ -218,8 +218,13 @@ impl ExtendedQueryHandler for Service {
 }
 
 impl Service {
-    /// Describes a text's one statement; `None` when it has none.
-    async fn prepare<C: Client>(&self, client: &mut C, sql: &str) -> PgWireResult<Option<Prepared>> {
+    /// Describes a text's one statement, whose client told these types of parameters; `None` when it has none.
+    async fn prepare<C: Client>(
+        &self,
+        client: &mut C,
+        sql: &str,
+        told: &[Option<Type>],
+    ) -> PgWireResult<Option<Prepared>> {
         let mut commands = self.parse(sql).await?;
         let Some(command) = commands.pop() else { return Ok(None) };
         if !commands.is_empty() {
@@ -230,12 +235,12 @@ impl Service {
         let mut prepared = Prepared::bare(sql);
         match command {
             Command::Query(statement) => {
-                let plan = self.described(statement, &mut prepared).await?;
+                let plan = self.described(statement, &mut prepared, told).await?;
                 prepared.schema = Some(Arc::clone(plan.schema().inner()));
                 prepared.keep(plan);
             }
             Command::Declare { query, .. } => {
-                let plan = self.described(query, &mut prepared).await?;
+                let plan = self.described(query, &mut prepared, told).await?;
                 prepared.keep(plan);
             }
             Command::Fetch { cursor, .. } => {
@@ -249,17 +254,6 @@ impl Service {
             _ => {}
         }
         Ok(Some(prepared))
-    }
-
-    async fn described(
-        &self,
-        statement: datafusion::sql::sqlparser::ast::Statement,
-        prepared: &mut Prepared,
-    ) -> PgWireResult<datafusion::logical_expr::LogicalPlan> {
-        let planned = self.session().plan(statement, &prepared.sql).await;
-        let plan = planned.map_err(|failure| user(crate::errors::from_sql(&failure, Some(&prepared.sql))))?;
-        prepared.parameters = parameters_of(&plan).map_err(user)?;
-        Ok(plan)
     }
 
     fn columns(

@@ -15,13 +15,16 @@
 )]
 #![expect(clippy::large_futures, reason = "a connection is one spawned task, so its futures are boxed once")]
 
+mod absent;
 mod auth;
 mod cancel;
 mod connection;
 mod counted;
 mod cursor;
+mod describe;
 mod errors;
 mod extended;
+mod fitting;
 mod limited;
 mod listen;
 mod parameters;
@@ -34,6 +37,7 @@ mod settings;
 mod simple;
 mod startup;
 mod statement;
+mod typed;
 
 pub use auth::{Credentials, CredentialsError};
 pub use listen::Postgres;

@@ -73,10 +73,17 @@ fn parameter(plan_type: Option<DataType>) -> Result<Parameter, ErrorInfo> {
     Ok(Parameter { plan_type, wire_type })
 }
 
-/// The types that a plan itself tells: casts of a parameter, and columns that one is compared with.
+/// The types that a plan itself tells: casts of a parameter, columns that one is compared with, numbers of rows.
 fn told_types(plan: &LogicalPlan) -> PlanResult<Vec<(String, Field)>> {
     let mut told = Vec::new();
     plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for count in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(placeholder) = count.as_ref() {
+                    told.push((placeholder.id.clone(), Field::new("", DataType::Int64, true)));
+                }
+            }
+        }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 match expr {
@@ -154,7 +161,8 @@ fn value<S: Clone>(portal: &Portal<S>, index: usize, wire_type: &Type) -> PgWire
     })
 }
 
-fn is_known(wire_type: &Type) -> bool {
+/// Whether values of a type are read as what they are, and not as texts.
+pub(crate) fn is_known(wire_type: &Type) -> bool {
     let known = [
         Type::BOOL,
         Type::INT2,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::DataType;
 use pgwire::error::ErrorInfo;
 
 use crate::errors::{error, hinted, state};
@@ -25,6 +26,8 @@ const PLANNED_TEXT_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Prepared {
     pub(crate) sql: String,
     pub(crate) parameters: Vec<Parameter>,
+    /// The types of parameters that the statement itself does not tell.
+    pub(crate) casts: BTreeMap<usize, DataType>,
     /// The columns of its rows, when it gives rows.
     pub(crate) schema: Option<SchemaRef>,
     /// The plan that it was described by, for a run right after.
@@ -40,7 +43,13 @@ impl std::fmt::Debug for Prepared {
 impl Prepared {
     /// A statement without rows and parameters.
     pub(crate) fn bare(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), parameters: Vec::new(), schema: None, fresh: Mutex::default() }
+        Self {
+            sql: sql.to_owned(),
+            parameters: Vec::new(),
+            casts: BTreeMap::new(),
+            schema: None,
+            fresh: Mutex::default(),
+        }
     }
 
     /// Keeps the plan for a run right after.

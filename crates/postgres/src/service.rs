@@ -27,6 +27,7 @@ use crate::server::Shared;
 use crate::session;
 use crate::settings::{Changed, Settings};
 use crate::statement::{Command, commands};
+use crate::typed::cast_parameters;
 
 /// Statements of one message, or of one prepared statement, are given up after this long even when nothing
 /// of them runs: parsing is bounded by their size, so this is never met but by a machine at its end.
@@ -193,12 +194,17 @@ impl Service {
     }
 
     /// The plan of a query with its parameters filled in.
-    async fn plan(&self, statement: Statement, asked: &Asked<'_>) -> PgWireResult<LogicalPlan> {
+    async fn plan(&self, mut statement: Statement, asked: &Asked<'_>) -> PgWireResult<LogicalPlan> {
         let sql_failed = |failure| user(from_sql(&failure, Some(asked.sql)));
         let kept = asked.prepared.and_then(Prepared::fresh);
         let plan = match kept {
             Some(plan) => plan,
-            None => self.session().plan(statement, asked.sql).await.map_err(sql_failed)?,
+            None => {
+                if let Some(prepared) = asked.prepared {
+                    cast_parameters(&mut statement, &prepared.casts);
+                }
+                self.session().plan(statement, asked.sql).await.map_err(sql_failed)?
+            }
         };
         let Some(parameters) = asked.parameters else {
             return match crate::parameters::parameters_of(&plan).map_err(user)?.is_empty() {

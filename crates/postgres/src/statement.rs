@@ -16,7 +16,9 @@ use datafusion_pg_catalog::sql::rules::{
 use millrace_sql::parse_postgres;
 use pgwire::error::ErrorInfo;
 
+use crate::absent::fit_catalog;
 use crate::errors::{error, from_sql, hinted, state};
+use crate::fitting::fit;
 
 /// One thing that a client asks for.
 #[derive(Debug, Clone)]
@@ -81,14 +83,14 @@ pub(crate) fn commands(sql: &str, bytes_max: usize) -> Result<Vec<Command>, Erro
     let statements = match parse_postgres(sql, bytes_max) {
         Ok(statements) => statements,
         // The library's parser knows some words that this one does not.
-        Err(failure) => match failure.message.starts_with("syntax error") {
+        Err(failure) => match failure.message.starts_with("syntax error") && library_parses(sql) {
             true => CATALOG_PARSER.parse(sql).map_err(|_| from_sql(&failure, Some(sql)))?,
             false => return Err(from_sql(&failure, Some(sql))),
         },
     };
     // The library makes queries of the catalogue fit DataFusion, and to do so leaves out what it cannot plan.
     // That serves tools that look at tables and types; for a question about data it would be a wrong answer.
-    let mut rewritten = match statements.iter().any(reads_catalog) {
+    let mut rewritten = match statements.iter().any(reads_catalog) && library_parses(sql) {
         true => CATALOG_PARSER.parse(sql).unwrap_or_default(),
         false => Vec::new(),
     };
@@ -99,10 +101,45 @@ pub(crate) fn commands(sql: &str, bytes_max: usize) -> Result<Vec<Command>, Erro
     statements
         .into_iter()
         .map(|statement| {
-            let of_catalog = rewritten.pop().filter(|_| reads_catalog(&statement));
-            command(of_catalog.unwrap_or_else(|| plain(statement)))
+            let rewritten = rewritten.pop();
+            command(match reads_catalog(&statement) {
+                true => of_catalog(statement, rewritten),
+                false => plain(statement),
+            })
         })
         .collect()
+}
+
+/// The library's parser reads the arguments of a call twice, so that what nests deep would keep it for years:
+/// it gets what tools write, and of the rest only the tree.
+fn library_parses(sql: &str) -> bool {
+    const BYTES_MAX: usize = 64 << 10;
+    const NESTING_MAX: usize = 10;
+    let mut nesting: usize = 0;
+    let mut most = 0;
+    for byte in sql.bytes() {
+        match byte {
+            b'(' | b'[' => nesting += 1,
+            b')' | b']' => nesting = nesting.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(nesting);
+    }
+    sql.len() <= BYTES_MAX && most <= NESTING_MAX
+}
+
+/// A question about the catalogue, made to fit; `rewritten` is what the library made of its text.
+fn of_catalog(mut statement: Statement, rewritten: Option<Statement>) -> Statement {
+    let mut fitted = match rewritten {
+        Some(rewritten) => rewritten,
+        None => {
+            fit(&mut statement);
+            CATALOG_PARSER.rewrite(statement)
+        }
+    };
+    fit(&mut fitted);
+    fit_catalog(&mut fitted);
+    fitted
 }
 
 /// `FETCH c`, which the parser does not know, spelt out.
@@ -113,7 +150,8 @@ fn bare_fetch(sql: &str) -> Option<String> {
     whole.then(|| format!("FETCH NEXT FROM {cursor}"))
 }
 
-fn plain(statement: Statement) -> Statement {
+fn plain(mut statement: Statement) -> Statement {
+    fit(&mut statement);
     RULES.iter().fold(statement, |statement, rule| rule.rewrite(statement))
 }
 

@@ -263,3 +263,39 @@ async fn listing_everything_is_quick() {
         assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_may_be_counts_lists_and_what_the_client_says() {
+    let server = Server::default().await;
+    let client = server.connect().await;
+    let numbers = |rows: Vec<tokio_postgres::Row>| rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>();
+    let statement = client.prepare("SELECT n FROM numbers ORDER BY n LIMIT $1 OFFSET $2").await.unwrap();
+    assert_eq!(statement.params(), [Type::INT8, Type::INT8]);
+    assert_eq!(numbers(client.query(&statement, &[&2_i64, &3_i64]).await.unwrap()), [3, 4]);
+    assert_eq!(numbers(client.query(&statement, &[&1_i64, &7_i64]).await.unwrap()), [7]);
+    let statement = client.prepare("SELECT n FROM numbers WHERE n = ANY($1) ORDER BY n").await.unwrap();
+    assert_eq!(statement.params(), [Type::INT8_ARRAY]);
+    assert_eq!(numbers(client.query(&statement, &[&vec![5_i64, 1, 2000]]).await.unwrap()), [1, 5]);
+    assert_eq!(numbers(client.query(&statement, &[&None::<Vec<i64>>]).await.unwrap()), [0_i64; 0]);
+    let names = "SELECT count(*) FROM visits WHERE username = ANY($1) AND NOT username = ANY($2)";
+    let row = client.query_one(names, &[&["ann", "bob"].as_slice(), &["bob"].as_slice()]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1);
+    // The client's word counts where the statement has none of its own.
+    let statement = client.prepare_typed("SELECT $1 AS x, abs($2) AS y", &[Type::INT4, Type::FLOAT8]).await;
+    let row = client.query_one(&statement.unwrap(), &[&7_i32, &-1.5_f64]).await.unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, f64>(1)), (7, 1.5));
+    let statement =
+        client.prepare_typed("SELECT n FROM numbers WHERE n = ANY($1)", &[Type::INT4_ARRAY]).await;
+    assert_eq!(numbers(client.query(&statement.unwrap(), &[&vec![9_i32]]).await.unwrap()), [9]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_may_have_any_escape() {
+    let server = Server::default().await;
+    let client = server.connect().await;
+    let sql = "SELECT 'pg_x' LIKE 'pg/_%' ESCAPE '/' AS a, 'pgxx' LIKE 'pg/_%' ESCAPE '/' AS b, \
+               'A%' ILIKE 'a!%' ESCAPE '!' AS c";
+    assert_eq!(lines(&client, sql).await.unwrap(), ["t | f | t"]);
+    let row = client.query_one("SELECT '50%' LIKE $1 || '/%' ESCAPE '/' AS x", &[&"50"]).await.unwrap();
+    assert!(row.get::<_, bool>(0));
+}

@@ -201,28 +201,79 @@ async fn deep_and_long_statements_hurt_nobody() {
     let server = Server::default().await;
     let client = server.connect().await;
     for sql in [
-        format!("SELECT 1{} AS x", "+1".repeat(10)),
-        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(100)),
-        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(100)),
-        format!("SELECT 'a'{} AS x", " || 'b'".repeat(10)),
-        format!("SELECT {} 1 AS x", "-".repeat(8)),
-        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(50)),
-        format!("SELECT {}1{} AS x", "abs(".repeat(8), ")".repeat(8)),
-        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(8), ") AS x".repeat(8)),
+        format!("SELECT 1{} AS x", "+1".repeat(900)),
+        format!("SELECT 1 AS x WHERE true{}", " AND 1 = 1".repeat(900)),
+        format!("SELECT 1 AS x WHERE false{}", " OR 1 = 1".repeat(5000)),
+        format!("SELECT 'a'{} AS x", " || 'b'".repeat(900)),
+        format!("SELECT {} 1 AS x", "- ".repeat(150)),
+        format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(300)),
+        format!("SELECT {}1{} AS x", "abs(".repeat(150), ")".repeat(150)),
+        format!("SELECT * FROM {}numbers{}", "(SELECT * FROM ".repeat(150), ") AS x".repeat(150)),
+        format!("SELECT {}n{} FROM numbers", "CASE WHEN n = 1 THEN ".repeat(90), " ELSE 2 END".repeat(90)),
+        format!("SELECT {}n{} AS x FROM numbers", "((".repeat(60), ") = 1)::int".repeat(60)),
+        format!("SELECT {}1{} AS x", "(SELECT ".repeat(90), ")".repeat(90)),
     ] {
+        let started = Instant::now();
         // A result or an error; a server that is gone is neither.
         let done = lines(&client, &sql).await.map(|lines| lines.len());
         let prepared = client.prepare(&sql).await.is_ok();
-        eprintln!("{:.40}: {:?}, prepared: {prepared}", sql, done.map_err(|error| failure(&error)));
+        eprintln!(
+            "{:.40}: {:?}, prepared: {prepared}, {:?}",
+            sql,
+            done.map_err(|error| failure(&error)),
+            started.elapsed()
+        );
         assert!(!client.is_closed(), "{sql:.60}");
     }
-    let wide = (0..1_000).map(|index| format!("n + {index} AS c{index}")).collect::<Vec<_>>().join(", ");
+    let wide = (0..10_000).map(|index| format!("n + {index} AS c{index}")).collect::<Vec<_>>().join(", ");
     let wide = format!("SELECT {wide} FROM numbers LIMIT 1");
     let rows = client.query(&wide, &[]).await;
     match rows {
-        Ok(rows) => assert_eq!(rows[0].len(), 1_000),
+        Ok(rows) => assert_eq!(rows[0].len(), 10_000),
         Err(error) => panic!("{:?}", failure(&error)),
     }
+    // Each use of a query of a WITH is planned anew.
+    let steps: String =
+        (1..40).map(|at| format!(", a{at} AS (SELECT a.n FROM a{0} a CROSS JOIN a{0} b)", at - 1)).collect();
+    let bomb = format!("WITH a0 AS (SELECT n FROM numbers){steps} SELECT * FROM a39");
+    assert_eq!(code(&client, &bomb).await, "54001");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planning_ends_at_the_limit_on_time_and_when_cancelled() {
+    let server = Server::default().await;
+    let client = server.connect().await;
+    // Takes a second to plan, and is let through.
+    let slow = format!("SELECT n{} AS x FROM numbers", " + 1".repeat(1_000));
+    lines(&client, "SET statement_timeout = '50ms'").await.unwrap();
+    let failed = failure(&lines(&client, &slow).await.unwrap_err());
+    assert_eq!(failed.0, "57014", "{failed:?}");
+    lines(&client, "SET statement_timeout = 0").await.unwrap();
+    let token = client.cancel_token();
+    let cancelling = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            token.cancel_query(NoTls).await.unwrap();
+        }
+    });
+    let failed = failure(&lines(&client, &slow).await.unwrap_err());
+    cancelling.abort();
+    assert_eq!(failed.1, "canceling statement due to user request", "{failed:?}");
+    // More of them than are planned at once do not keep others out for long.
+    let mut given_up = Vec::new();
+    for _ in 0..12 {
+        let (config, slow) = (server.config(), slow.clone());
+        given_up.push(tokio::spawn(async move {
+            let (client, connection) = config.connect(NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.simple_query("SET statement_timeout = '50ms'").await.unwrap();
+            client.simple_query(&slow).await.map(|_| ())
+        }));
+    }
+    for ended in given_up {
+        assert!(ended.await.unwrap().is_err());
+    }
+    until("there is a place again", async || lines(&client, "SELECT 1 AS one").await.is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

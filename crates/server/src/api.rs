@@ -13,8 +13,8 @@ use millrace_sql::format::FormatError;
 use millrace_sql::{Code, Engine, QueryResult, SqlError};
 use serde::{Deserialize, Serialize};
 
-use crate::views;
-use crate::{Recorder, Status};
+use crate::{DeadLetters, Recorder, Status};
+use crate::{dead_letters, views};
 
 /// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -38,6 +38,8 @@ pub struct ApiState {
     pub facts: Arc<dyn Facts>,
     /// What there is to query.
     pub engine: Arc<Engine>,
+    /// What can be done with dead letters.
+    pub dead_letters: Arc<dyn DeadLetters>,
     /// The metrics.
     pub recorder: Recorder,
 }
@@ -51,6 +53,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/status", get(status))
         .route("/api/query", post(query))
         .merge(views::routes())
+        .merge(dead_letters::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })
         .method_not_allowed_fallback(|| async {

@@ -5,6 +5,7 @@
 //! through [`Facts`]; what there is to query, through the SQL engine.
 
 mod api;
+mod dead_letters;
 mod guard;
 mod listen;
 mod prometheus;
@@ -12,8 +13,9 @@ mod status;
 mod views;
 
 pub use api::{ApiState, Facts, router};
+pub use dead_letters::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayRequest, SentScript, SentUdf};
 pub use guard::{Guard, GuardError, guarded};
 pub use listen::{ConnectionLimits, serve};
 pub use prometheus::{Recorder, RecorderError};
-pub use status::{PipelineStatus, Status, TableStatus, TopicStatus};
+pub use status::{AuditStatus, PipelineStatus, Status, TableStatus, TopicStatus};
 pub use views::{ViewList, ViewReport, ViewResultReport};

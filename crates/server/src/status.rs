@@ -90,6 +90,28 @@ pub struct PipelineStatus {
     pub worker_utilisation: f64,
     /// Commits that had to be tried again.
     pub commit_retries: u64,
+    /// The newest audit by the server itself; absent until it is done.
+    #[serde(default)]
+    pub audit: Option<AuditStatus>,
+}
+
+/// What an audit of a pipeline found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// Whether every message is accounted for and nothing is wrong.
+    pub balanced: bool,
+    /// When it ended, RFC 3339.
+    pub checked_at: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Messages that are nowhere; below 0 when there are more than were accepted.
+    pub unaccounted: i64,
+    /// Rows and left out messages that were dead letters before a replay.
+    pub replayed: u64,
+    /// Dead letters that were purged.
+    pub purged: u64,
+    /// What is wrong, in words.
+    pub findings: Vec<String>,
 }
 
 /// One table.

@@ -11,8 +11,11 @@
 //! only files of its own are the user's views and the stored results of materialised ones.
 
 mod admission;
+mod bounded;
 mod catalog;
 mod config;
+mod cost;
+mod dialect;
 mod engine;
 mod error;
 pub mod format;

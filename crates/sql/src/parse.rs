@@ -1,11 +1,13 @@
 //! From text to exactly one read-only query, whatever the text is.
 
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use datafusion::sql::sqlparser::dialect::{BigQueryDialect, Dialect};
+use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use crate::bounded::Bounded;
+use crate::dialect::GoogleSqlDialect;
 use crate::error::{Code, SqlError};
 use crate::suggest::nearest;
 
@@ -19,6 +21,10 @@ pub(crate) const PARSER_DEPTH_MAX: usize = 10 * NESTING_MAX;
 /// Most operators in one query: each may deepen the tree by one, and trees are taken apart by
 /// recursion. Lists of values do not count.
 const OPERATORS_MAX: usize = 20_000;
+
+/// How often the parser may read one part of a text: it reads what stands in two parentheses as a query
+/// first and as a table next, when the first reading fails at its end, and does so at each level.
+const READINGS_MAX: usize = 256;
 
 /// A parsed query and what is to be done with it.
 #[derive(Debug)]
@@ -54,7 +60,7 @@ fn one_statement(sql: &str, query_bytes_max: usize) -> Result<Statement, SqlErro
 /// Texts that are no tokens or over a limit.
 pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Escapes are left as they are: GoogleSQL's are not the tokenizer's.
-    let mut tokens = tokens_of(&BigQueryDialect {}, sql, query_bytes_max, false)?;
+    let mut tokens = tokens_of(&GoogleSqlDialect, sql, query_bytes_max, false)?;
     plain_after_safe(&mut tokens);
     Ok(tokens)
 }
@@ -64,7 +70,7 @@ pub(crate) fn tokens(sql: &str, query_bytes_max: usize) -> Result<Vec<TokenWithS
 /// # Errors
 /// Syntax errors with their position; none or several statements.
 pub(crate) fn statement(tokens: Vec<TokenWithSpan>) -> Result<Statement, SqlError> {
-    let dialect = BigQueryDialect {};
+    let dialect = Bounded::new(GoogleSqlDialect, tokens.len());
     let options = ParserOptions::new().with_unescape(false);
     let mut statements = Parser::new(&dialect)
         .with_options(options)
@@ -139,18 +145,25 @@ fn check_size(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut nesting: usize = 0;
     let mut prefixes: usize = 0;
     let mut operators: usize = 0;
+    let mut parentheses: usize = 0;
+    let mut readings = Readings::default();
     for token in tokens {
         match &token.token {
             Token::Whitespace(_) => continue,
             token if is_prefix(token) => prefixes += 1,
             _ => prefixes = 0,
         }
+        if is_keyword(&token.token, Keyword::SELECT) || is_keyword(&token.token, Keyword::WITH) {
+            readings.begin(nesting, parentheses);
+        }
+        parentheses = if token.token == Token::LParen { parentheses + 1 } else { 0 };
         match &token.token {
             token if opens(token) => nesting += 1,
             token if closes(token) => nesting = nesting.saturating_sub(1),
             _ => {}
         }
-        if nesting + prefixes > NESTING_MAX {
+        readings.end(nesting);
+        if nesting + prefixes > NESTING_MAX || readings.most() > READINGS_MAX {
             return Err(too_deep());
         }
         match &token.token {
@@ -181,6 +194,33 @@ fn check_size(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         .hint("put long lists into IN (...) or UNNEST([...])"));
     }
     Ok(())
+}
+
+/// How often the parser may read the place that it is at.
+#[derive(Debug, Default)]
+struct Readings {
+    /// The queries in several parentheses that are open: how deep they are, and in how many.
+    open: Vec<(usize, usize)>,
+}
+
+impl Readings {
+    /// A query begins, so deep, in so many parentheses of its own.
+    fn begin(&mut self, nesting: usize, parentheses: usize) {
+        if parentheses > 1 {
+            self.open.push((nesting, parentheses));
+        }
+    }
+
+    /// What is deeper than this has ended.
+    fn end(&mut self, nesting: usize) {
+        while self.open.last().is_some_and(|(deep, _)| *deep > nesting) {
+            self.open.pop();
+        }
+    }
+
+    fn most(&self) -> usize {
+        self.open.iter().fold(1, |product, (_, parentheses)| product.saturating_mul(*parentheses))
+    }
 }
 
 fn opens(token: &Token) -> bool {
@@ -247,7 +287,7 @@ fn is_string(token: &Token) -> bool {
 
 /// Adds to the complaint of an unknown name where the query has it, in the query's spelling.
 pub(crate) fn point_out(error: SqlError, sql: &str) -> SqlError {
-    point_out_in(&BigQueryDialect {}, error, sql)
+    point_out_in(&GoogleSqlDialect, error, sql)
 }
 
 /// The same in another dialect.
@@ -394,6 +434,14 @@ mod tests {
         let not = format!("SELECT {} TRUE", "NOT ".repeat(10_000));
         assert_eq!(error(&not).code, Code::ResourcesExceeded);
         assert_eq!(error(&"x".repeat(2 << 20)).code, Code::ResourcesExceeded);
+        // Mistakes at the bottom of what may be read in two ways at each level.
+        let (open, close) = ("((SELECT * FROM ".repeat(60), ") AS x)".repeat(60));
+        assert_eq!(error(&format!("SELECT * FROM {open}t t t{close}")).code, Code::ResourcesExceeded);
+        for open in ["CASE(", "INTERVAL(", "f(", "f(g(1, ", "ARRAY[", "1 IN (", "EXISTS(SELECT ", "DATE("] {
+            let text = format!("SELECT {}1 1", open.repeat(90));
+            let code = error(&text).code;
+            assert!([Code::InvalidQuery, Code::ResourcesExceeded].contains(&code), "{open}: {code:?}");
+        }
         let list = format!("SELECT 1 IN ({}0)", "123456, ".repeat(100_000));
         assert!(parse_query(&list, 1 << 20).is_ok());
     }

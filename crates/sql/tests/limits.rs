@@ -107,6 +107,13 @@ async fn runaway_queries_are_stopped() {
     assert_eq!(code(&time, &format!("SELECT SUM(s) FROM ({cross})")).await, Code::Timeout);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 
+    let started = Instant::now();
+    let endless = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT COUNT(*) FROM r";
+    assert_eq!(code(&time, endless).await, Code::Timeout);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let arrays = "SELECT SUM(ARRAY_LENGTH(GENERATE_ARRAY(n, 1000000))) FROM numbers";
+    assert_eq!(code(&default_engine(), arrays).await, Code::ResourcesExceeded);
+
     let memory = engine(EngineConfig { memory_bytes_max: 8 << 20, ..EngineConfig::default() }, catalog());
     let sorted = "SELECT a.n AS x, REPEAT('x', 100) || CAST(b.n AS STRING) AS y FROM numbers a, numbers b ORDER BY y, x";
     let error = lines(&memory, sorted).await.unwrap_err();

@@ -46,6 +46,12 @@ const COLUMNS: [(&str, FieldType, Mode, &str); 15] = [
 /// the day of publishing.
 #[must_use]
 pub fn dead_letter_spec(table: &str) -> TableSpec {
+    dead_letter_spec_named(&format!("{table}{DEAD_LETTER_SUFFIX}"))
+}
+
+/// A dead-letter table under a name of its own.
+#[must_use]
+pub fn dead_letter_spec_named(name: &str) -> TableSpec {
     let fields = COLUMNS
         .iter()
         .map(|&(name, kind, mode, description)| {
@@ -60,8 +66,7 @@ pub fn dead_letter_spec(table: &str) -> TableSpec {
             field
         })
         .collect();
-    let name = format!("{table}{DEAD_LETTER_SUFFIX}");
-    TableSpec::checked(name, TableSchema { fields }, Some("timestamp".to_owned()), Vec::new())
+    TableSpec::checked(name.to_owned(), TableSchema { fields }, Some("timestamp".to_owned()), Vec::new())
 }
 
 /// Builds rows of a dead-letter table.

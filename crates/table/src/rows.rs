@@ -73,6 +73,8 @@ struct OpenRow {
     message: usize,
     /// Text put so far.
     bytes: usize,
+    /// Whether it was put as JSON text, not cell by cell.
+    is_text: bool,
     /// The refusal, once there was one: the row cannot be finished any more.
     refused: Option<CellError>,
 }
@@ -222,7 +224,15 @@ impl RowSink for RowBuilder {
         put.map_err(|fault| fault.in_field(name)).or_else(|fault| self.refuse(fault))
     }
 
+    fn row_bytes_max(&self) -> usize {
+        self.spec.row_bytes_max
+    }
+
     fn put_json_row(&mut self, message: usize, row: &str) -> Result<(), CellError> {
+        if self.open.take_if(|open| open.message == message && !open.is_text).is_some() {
+            self.record.truncate(self.rows);
+        }
+        self.open(message)?.is_text = true;
         self.weigh(message, row.len())?;
         let mut reader = Reader::new(row);
         let put = put_row(&mut self.record, self.rows, &mut reader, &mut self.scratch);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
 use millrace_model::names::{COLUMN_EVENT_DAY, COLUMN_OFFSET, COLUMN_TOPIC};
 
-use crate::schema::{Field, FieldType, Mode, TableSchema};
+use crate::schema::{Field, FieldType, Mode, Rounding, TableSchema};
+use crate::schema_arrow::ROUND_HALF_EVEN;
 use crate::schema_check::{clustering_problem, partition_problem};
 
 /// Largest row as JSON text, BigQuery's limit for streamed rows
@@ -24,6 +25,8 @@ pub const METADATA_MAX_LENGTH: &str = "bigquery_max_length";
 pub const METADATA_PRECISION: &str = "bigquery_precision";
 /// The key of Arrow field metadata that holds a declared scale.
 pub const METADATA_SCALE: &str = "bigquery_scale";
+/// The key of Arrow field metadata that holds a declared roundingMode other than the default.
+pub const METADATA_ROUNDING: &str = "bigquery_rounding";
 
 /// The name of the field of list elements: what Delta and Parquet call it.
 pub(crate) const ELEMENT: &str = "element";
@@ -153,7 +156,7 @@ impl TableSpec {
 }
 
 fn arrow_schema(schema: &TableSchema) -> SchemaRef {
-    let mut fields: Vec<ArrowField> = schema.fields().iter().map(arrow_field).collect();
+    let mut fields: Vec<ArrowField> = schema.fields().iter().map(column).collect();
     let hidden = [
         (COLUMN_TOPIC, DataType::Utf8, FieldType::String, false),
         (COLUMN_OFFSET, DataType::Int64, FieldType::Int64, false),
@@ -164,6 +167,18 @@ fn arrow_schema(schema: &TableSchema) -> SchemaRef {
         fields.push(ArrowField::new(name, data_type, nullable).with_metadata(metadata));
     }
     Arc::new(Schema::new(fields))
+}
+
+/// The column of a field. Only here does the rounding mode stand: within a RECORD it would be part of the
+/// column's type, and tables that were made before it was written could not be opened.
+fn column(field: &Field) -> ArrowField {
+    let mut column = arrow_field(field);
+    if field.rounding == Rounding::HalfEven {
+        let rounding = (METADATA_ROUNDING.to_owned(), ROUND_HALF_EVEN.to_owned());
+        let metadata = column.metadata().clone().into_iter().chain([rounding]).collect();
+        column = column.with_metadata(metadata);
+    }
+    column
 }
 
 /// The Arrow field of a field. A REPEATED field is a list of non-null elements; it is nullable itself,

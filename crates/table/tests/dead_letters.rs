@@ -8,7 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use millrace_model::{
     AttributeBlock, ErrorClass, Failure, MessageBatch, MessageLayout, Micros, Offset, Stage, TopicId, UdfHash,
 };
-use millrace_table::{DeadLetterBuilder, ERROR_TEXT_BYTES_MAX, dead_letter_spec};
+use millrace_table::{
+    DeadLetterBuilder, ERROR_TEXT_BYTES_MAX, LetterMessage, dead_letter_spec, dead_letters,
+};
 
 const TOPIC: TopicId = TopicId([0xcd; 16]);
 
@@ -104,4 +106,35 @@ fn everything_about_a_failure_is_kept() {
 fn no_failure_makes_an_empty_batch() {
     let rows = DeadLetterBuilder::default().finish().unwrap();
     assert_eq!((rows.num_rows(), rows.num_columns()), (0, 18));
+}
+
+#[test]
+fn a_dead_letter_read_back_is_the_message_that_failed() {
+    let sent = batch(&[(b"{\"a\": 1}", &[("k", "v"), ("k2", "")], "key"), (b"\xff\x00", &[], "")]);
+    let (stage, class) = (Stage::Row, ErrorClass::MissingField);
+    let failure = Failure { stage, class, message: "field a: no".to_owned(), stack: Some("at x".to_owned()) };
+    let mut builder = DeadLetterBuilder::new();
+    for view in sent.iter() {
+        builder.push("logs", TOPIC, &view, &failure, Some(UdfHash([1; 16])), 2, Micros(7));
+    }
+    let rows = builder.finish().unwrap();
+    let letters: Vec<_> =
+        dead_letters(&rows).map(|letter| LetterMessage::of(&letter).unwrap().unwrap()).collect();
+    let back = LetterMessage::batch(TOPIC, &letters);
+    assert_eq!((back.topic(), back.data_bytes()), (TOPIC, sent.data_bytes()));
+    for (sent, back) in sent.iter().zip(back.iter()) {
+        assert_eq!((sent.offset, sent.publish_time, sent.data), (back.offset, back.publish_time, back.data));
+        assert_eq!(sent.attributes.collect::<Vec<_>>(), back.attributes.collect::<Vec<_>>());
+        assert_eq!(sent.ordering_key, back.ordering_key);
+    }
+    let letter = dead_letters(&rows).next().unwrap();
+    assert_eq!(
+        (letter.stage(), letter.error_class(), letter.stack()),
+        ("row", "missing_field", Some("at x"))
+    );
+    assert_eq!((letter.attempts(), letter.failed_at(), letter.topic_name()), (2, Some(Micros(7)), "logs"));
+    // Read in part: what is not there is absent.
+    let part = rows.project(&[rows.schema().index_of("_offset").unwrap()]).unwrap();
+    let letter = dead_letters(&part).next().unwrap();
+    assert_eq!((letter.offset(), letter.error_message(), letter.payload()), (Some(Offset(40)), "", &b""[..]));
 }

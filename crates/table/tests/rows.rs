@@ -317,3 +317,27 @@ fn a_refused_row_cannot_be_finished() {
     assert_eq!(built.rows.num_columns(), 8);
     assert!(built.rows.column(4).is_empty());
 }
+
+#[test]
+fn a_row_that_was_begun_cell_by_cell_may_come_as_text_instead() {
+    let mut builder = RowBuilder::new(spec(), batch(4));
+    let (id, list) = (builder.column("ID").unwrap(), builder.column("list").unwrap());
+    // A refused cell, a row that cannot end, and cells that were good: the text alone counts.
+    builder.put(0, id, Cell::Int64(9)).unwrap();
+    builder.put(0, list, Cell::Json("5")).unwrap_err();
+    put(&mut builder, 0, r#"{"id": 1}"#).unwrap();
+    builder.put(1, list, Cell::Json("[7]")).unwrap();
+    builder.finish_row(1).unwrap_err();
+    put(&mut builder, 1, r#"{"id": 2, "Name": "n"}"#).unwrap();
+    builder.put(2, id, Cell::Int64(9)).unwrap();
+    builder.put(2, list, Cell::Json("[7]")).unwrap();
+    let refused =
+        builder.put_json_row(2, r#"{"list": [8]}"#).and_then(|()| builder.finish_row(2)).unwrap_err();
+    assert_eq!(refused.class, ErrorClass::MissingField);
+    builder.dead_letter(2, failure(&refused));
+    put(&mut builder, 3, r#"{"id": 4}"#).unwrap();
+    let built = builder.finish().unwrap();
+    let (expected, ..) =
+        build(&[r#"{"id": 1}"#, r#"{"id": 2, "Name": "n"}"#, r#"{"list": [8]}"#, r#"{"id": 4}"#]);
+    assert_eq!(built.rows, expected);
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use millrace_model::ErrorClass;
 
 use crate::config::{ChildCommand, UdfConfig};
+use crate::envelope::{Envelope, Input};
 use crate::frame::{self, Answer};
 use crate::host::{Host, Place, Waited};
 use crate::job::{Chunk, Job};
@@ -93,11 +94,11 @@ impl ChildRunner {
         }
     }
 
-    fn ask(&mut self, text: &str) -> io::Result<Answer> {
-        let (input, output) = self.pipes.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+    fn ask(&mut self, input: Input<'_>) -> io::Result<Answer> {
+        let (to_child, from_child) = self.pipes.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         self.pulse.begin(&mut self.activities, false);
-        frame::write_frame(input, text.as_bytes())?;
-        let answer = frame::read_frame(output)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        frame::write_frame(to_child, &frame::encode_input(input))?;
+        let answer = frame::read_frame(from_child)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         frame::decode_answer(&answer)
     }
 
@@ -111,6 +112,7 @@ impl ChildRunner {
         add(&counters.engine_rebuilds, answer.engine_rebuilds);
         add(&counters.memory_retries, answer.memory_retries);
         add(&counters.console_calls, answer.console_calls);
+        add(&counters.console_lines_dropped, answer.console_lines_dropped);
         add(&counters.job_overflows, answer.job_overflows);
     }
 }
@@ -118,14 +120,14 @@ impl ChildRunner {
 impl Runner for ChildRunner {
     /// A child that ends without an answer may have been ended by the system for reasons of its own,
     /// so the message gets a second child before it is blamed.
-    fn run(&mut self, text: &str) -> Verdict {
+    fn run(&mut self, input: Input<'_>) -> Verdict {
         let Some(command) = self.spec.config.child.clone() else {
             return Verdict::failed(ErrorClass::UdfThrew, "no child process is configured");
         };
         let mut reason = String::new();
         for _ in 0..2 {
             self.ensure_started(&command);
-            let answer = self.ask(text);
+            let answer = self.ask(input);
             self.pulse.idle();
             match answer {
                 Ok(answer) => {
@@ -159,8 +161,8 @@ pub fn run_child(mut input: impl Read, output: impl Write) -> Result<(), ChildEr
     let spec = Arc::new(Spec { config, counters: Arc::new(Counters::default()) });
     let mut host = Host::start(&spec, Place::Thread).map_err(io::Error::other)?;
     while let Some(message) = frame::read_frame(&mut input)? {
-        let text = String::from_utf8(message).map_err(io::Error::other)?;
-        let answer = answer(&mut host, &spec.counters, text);
+        let (text, envelope) = frame::decode_input(&message)?;
+        let answer = answer(&mut host, &spec.counters, text, envelope);
         frame::write_frame(&mut output, &frame::encode_answer(&answer))?;
         if answer.is_last {
             break;
@@ -169,18 +171,19 @@ pub fn run_child(mut input: impl Read, output: impl Write) -> Result<(), ChildEr
     Ok(())
 }
 
-fn answer(host: &mut Host, counters: &Counters, text: String) -> Answer {
+fn answer(host: &mut Host, counters: &Counters, text: String, envelope: Option<Envelope>) -> Answer {
     let counts = || {
         [
             &counters.engine_rebuilds,
             &counters.memory_retries,
             &counters.console_calls,
+            &counters.console_lines_dropped,
             &counters.job_overflows,
         ]
         .map(get)
     };
     let before = counts();
-    let job = Arc::new(Job::new(Chunk::of_one(text), host.id()));
+    let job = Arc::new(Job::new(Chunk::of_one(text, envelope), host.id()));
     host.submit(&job);
     let waited = host.wait(&job);
     let verdict = match waited {
@@ -188,13 +191,14 @@ fn answer(host: &mut Host, counters: &Counters, text: String) -> Answer {
         Waited::Stuck | Waited::Lost => None,
     };
     let after = counts();
-    let [engine_rebuilds, memory_retries, console_calls, job_overflows] =
+    let [engine_rebuilds, memory_retries, console_calls, console_lines_dropped, job_overflows] =
         std::array::from_fn(|index| after[index] - before[index]);
     Answer {
         verdict: verdict.unwrap_or_else(|| waited.verdict()),
         engine_rebuilds,
         memory_retries,
         console_calls,
+        console_lines_dropped,
         job_overflows,
         is_last: waited != Waited::Done,
     }

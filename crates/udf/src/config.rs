@@ -36,14 +36,34 @@ pub struct ChildCommand {
 /// Which calling convention a function follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Shape {
-    /// Told from the number of declared parameters: two is the shape of Pub/Sub's single message
-    /// transforms, `f(message, metadata)`, which [`crate::Udf::load`] refuses so far; any other number
-    /// is the Dataflow template's `f(string)`.
+    /// Told from the number of declared parameters: two is [`Shape::MessageTransform`], any other number
+    /// [`Shape::Template`]. With [`Mode::Compatible`] always the latter: the template does not look.
     #[default]
     ByParameterCount,
     /// The Dataflow template's `f(string) -> string`, however many parameters are declared.
     Template,
+    /// Pub/Sub's single message transform, `f(message, metadata) -> message | null`, within its limits
+    /// ([`MESSAGE_TRANSFORM_SCRIPT_BYTES_MAX`], [`MESSAGE_TRANSFORM_TIME_MAX`]).
+    MessageTransform,
 }
+
+/// What happens where the Dataflow template loses messages silently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is lost: a script without a function name or one that does not load is an error at the
+    /// start, a message without a payload from which no row comes is a dead letter, and so is a payload
+    /// that is not UTF-8.
+    #[default]
+    Strict,
+    /// As the template does it, but counted; see [`crate::open`].
+    Compatible,
+}
+
+/// The most script text that Pub/Sub takes of a single message transform, in bytes.
+pub const MESSAGE_TRANSFORM_SCRIPT_BYTES_MAX: usize = 20 * 1024;
+
+/// The longest that Pub/Sub lets a single message transform run.
+pub const MESSAGE_TRANSFORM_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// A UDF and its limits. Start from [`UdfConfig::new`] and change what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +74,14 @@ pub struct UdfConfig {
     pub function: String,
     /// Its calling convention.
     pub shape: Shape,
+    /// What happens where the template loses messages silently.
+    pub mode: Mode,
+    /// Whether `Math.random` and the clock are the message's own, seeded from its id and stopped at its
+    /// publish time, so that a second run of the message gives the same.
+    pub reproducible: bool,
+    /// Whether `console.*` and `print` write to the log (target `udf_console`, with a rate limit), or
+    /// are counted only.
+    pub console: bool,
     /// Most processor time for one message. Processor time and not the wall clock, so that a busy or
     /// paused machine does not make dead letters (where the system tells it; see `clock.rs`).
     pub time_limit: Duration,
@@ -69,6 +97,8 @@ pub struct UdfConfig {
     pub abandoned_engines_max: usize,
     /// That child process. Without one, transforms wait at the cap until a stuck engine ends.
     pub child: Option<ChildCommand>,
+    /// Whether a UDF that only picks and places parts of the message runs as a native plan.
+    pub native_plan: bool,
 }
 
 impl Default for UdfConfig {
@@ -78,12 +108,16 @@ impl Default for UdfConfig {
             scripts: Vec::new(),
             function: String::new(),
             shape: Shape::default(),
+            mode: Mode::default(),
+            reproducible: false,
+            console: true,
             time_limit: Duration::from_millis(500),
             heap_bytes_max: 64 * 1024 * 1024,
             stack_bytes_max: 1024 * 1024,
             output_bytes_max: 32 * 1024 * 1024,
             abandoned_engines_max: 2,
             child: None,
+            native_plan: true,
         }
     }
 }
@@ -131,6 +165,34 @@ impl UdfConfig {
         Ok(())
     }
 
+    /// The shape of a function that declares so many parameters.
+    pub(crate) fn shape_of(&self, parameters: usize) -> Shape {
+        match (self.shape, self.mode, parameters) {
+            (Shape::ByParameterCount, Mode::Strict, 2) => Shape::MessageTransform,
+            (Shape::ByParameterCount, _, _) => Shape::Template,
+            (told, _, _) => told,
+        }
+    }
+
+    /// Checks the limits of a shape, once it is known.
+    pub(crate) fn validate_shape(&self, shape: Shape) -> Result<(), UdfError> {
+        if shape != Shape::MessageTransform {
+            return Ok(());
+        }
+        let bytes = self.scripts.iter().map(|script| script.source.len()).sum();
+        if bytes > MESSAGE_TRANSFORM_SCRIPT_BYTES_MAX {
+            return Err(UdfError::TransformTooLong { function: self.function.clone(), bytes });
+        }
+        if self.time_limit > MESSAGE_TRANSFORM_TIME_MAX {
+            let limit = self.time_limit;
+            return Err(UdfError::Config(format!(
+                "the time limit is {limit:?}, and Pub/Sub gives a single message transform \
+                 {MESSAGE_TRANSFORM_TIME_MAX:?}"
+            )));
+        }
+        Ok(())
+    }
+
     /// The version of the UDF: a hash over every script's text and the function's name, each with its
     /// length before it so that no two different UDFs feed the same bytes. File names do not matter.
     #[must_use]
@@ -157,6 +219,9 @@ pub enum UdfError {
     /// A setting is missing or out of range.
     #[error("the UDF is not configured right: {0}")]
     Config(String),
+    /// The scripts cannot be read.
+    #[error("{0}")]
+    Scripts(String),
     /// A script is not JavaScript.
     #[error("syntax error in {script}{}: {message}", at_line(*line))]
     Syntax {
@@ -196,16 +261,34 @@ pub enum UdfError {
         /// What it is, with its article.
         kind: String,
     },
-    /// The function has Pub/Sub's shape.
+    /// Scripts without the name of a function to call.
     #[error(
-        "`{0}` takes two parameters, which is the shape of a Pub/Sub single message transform, \
-         f(message, metadata): that shape is not supported yet; declare one parameter for the Dataflow \
-         template's f(string), or set the shape to `template`"
+        "there are scripts and no function name: name the function to call (the Dataflow template passes \
+         messages through untransformed then, silently; mode `compatible` does so too, and counts)"
     )]
-    MessageTransform(String),
+    FunctionNotNamed,
+    /// The function has Pub/Sub's shape, and more text than Pub/Sub takes.
+    #[error(
+        "`{function}` has the shape of a Pub/Sub single message transform, f(message, metadata), whose \
+         scripts have {MESSAGE_TRANSFORM_SCRIPT_BYTES_MAX} bytes at most, and these have {bytes}: shorten \
+         them, or set the shape to `template` if the function takes a string"
+    )]
+    TransformTooLong {
+        /// The function.
+        function: String,
+        /// Bytes of all scripts.
+        bytes: usize,
+    },
     /// The machine refused an engine.
     #[error("cannot start a JavaScript engine: {0}")]
     Engine(String),
+}
+
+impl UdfError {
+    /// Whether the scripts or the function are what is wrong, and not settings or the machine.
+    pub(crate) fn is_of_the_script(&self) -> bool {
+        !matches!(self, Self::Config(_) | Self::Engine(_))
+    }
 }
 
 fn at_line(line: Option<u32>) -> String {

@@ -23,12 +23,15 @@ use std::sync::Arc;
 use millrace_model::ErrorClass;
 use rquickjs::{Context, Ctx, Function, Persistent, Runtime, String as JsString, Value};
 
-use crate::config::{UdfConfig, UdfError};
+use crate::config::{Mode, Shape, UdfConfig, UdfError};
+use crate::envelope::Input;
+use crate::frozen;
 use crate::load;
 use crate::pulse::Pulse;
+use crate::smt::{self, Message, Refused};
 use crate::stats::{Counters, add};
 use crate::thrown::{self, Thrown};
-use crate::verdict::Verdict;
+use crate::verdict::{Returned, Verdict};
 
 /// Most promise jobs run after one message.
 pub(crate) const JOBS_PER_MESSAGE_MAX: usize = 1_000;
@@ -47,11 +50,21 @@ const LARGE_PAYLOAD_BYTES: usize = 1024 * 1024;
 /// at once, two bytes a character when one of them is beyond Latin-1.
 const HEAP_PER_PAYLOAD_BYTE: usize = 12;
 
+/// Why a message without a payload is a dead letter where the template would lose it.
+const NO_PAYLOAD: &str = "the payload is empty (the message has attributes at most), and the UDF made no row of \
+     it: mode `compatible` leaves such messages out, as the Dataflow template does";
+
+/// The same of a single message transform.
+const NO_DATA: &str = "the returned message has no data, which is no row: return null to leave a message out";
+
 /// An engine with the UDF loaded. The fields are in the order in which they must go: values before
 /// their context, the context before its runtime.
 pub(crate) struct Engine {
     function: Persistent<Function<'static>>,
+    /// The function's name, when it is a property of the global object and not a `const` or `let`.
+    global_name: Option<String>,
     escape: Persistent<Function<'static>>,
+    freeze: Option<Persistent<Function<'static>>>,
     context: Context,
     runtime: Runtime,
     pulse: Arc<Pulse>,
@@ -60,6 +73,8 @@ pub(crate) struct Engine {
     polls: Rc<Cell<u64>>,
     heap_bytes_max: usize,
     output_bytes_max: usize,
+    shape: Shape,
+    mode: Mode,
     /// Heap in use right after loading.
     loaded_bytes: usize,
     calls: u64,
@@ -104,7 +119,9 @@ impl Engine {
         })?;
         let mut engine = Self {
             function: loaded.function,
+            global_name: loaded.is_global.then(|| config.function.clone()),
             escape: loaded.escape,
+            freeze: loaded.freeze,
             context,
             runtime,
             pulse: Arc::clone(pulse),
@@ -112,6 +129,8 @@ impl Engine {
             polls,
             heap_bytes_max: config.heap_bytes_max,
             output_bytes_max: config.output_bytes_max,
+            shape: config.shape_of(loaded.parameters),
+            mode: config.mode,
             loaded_bytes: 0,
             calls: 0,
             unchecked_bytes: 0,
@@ -127,7 +146,8 @@ impl Engine {
     }
 
     /// Calls the UDF with one message.
-    pub fn call(&mut self, text: &str) -> Called {
+    pub fn call(&mut self, input: Input<'_>) -> Called {
+        let text = input.text;
         self.calls += 1;
         self.unchecked_messages += 1;
         self.unchecked_bytes += text.len();
@@ -137,7 +157,7 @@ impl Engine {
             self.runtime.set_memory_limit(self.heap_bytes_max + HEAP_PER_PAYLOAD_BYTE * text.len());
         }
         let (mut verdict, broken_by_jobs) = self.context.with(|ctx| {
-            let verdict = self.call_in(&ctx, text);
+            let verdict = self.call_in(&ctx, input);
             (verdict, self.run_jobs(&ctx))
         });
         if is_large {
@@ -151,32 +171,78 @@ impl Engine {
         Called { verdict, broken }
     }
 
-    fn call_in(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
-        let called = JsString::from_str(ctx.clone(), text).and_then(|argument| {
-            let function = self.function.clone().restore(ctx)?;
-            function.call::<_, Value<'_>>((argument,))
-        });
-        match called {
-            Ok(value) => self.take_result(ctx, &value),
-            Err(rquickjs::Error::Exception) => self.take_exception(ctx, text),
-            Err(error) => Verdict::failed(ErrorClass::UdfThrew, error.to_string()),
+    fn call_in(&self, ctx: &Ctx<'_>, input: Input<'_>) -> Verdict {
+        match self.returned(ctx, input) {
+            Ok(value) if self.shape == Shape::MessageTransform => self.take_message(ctx, &value, input),
+            Ok(value) => self.take_result(ctx, &value, input),
+            Err(error) => self.take_error(ctx, &error, input),
         }
     }
 
-    fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>) -> Verdict {
+    fn returned<'js>(&self, ctx: &Ctx<'js>, input: Input<'_>) -> rquickjs::Result<Value<'js>> {
+        if let Some((freeze, envelope)) = self.freeze.as_ref().zip(input.envelope) {
+            frozen::set(&freeze.clone().restore(ctx)?, envelope)?;
+        }
+        // A function may replace itself, after some work that is done once, and is then found by its name.
+        let function = match &self.global_name {
+            Some(name) => ctx.globals().get(name.as_str())?,
+            None => self.function.clone().restore(ctx)?,
+        };
+        if self.shape == Shape::MessageTransform {
+            return function.call(smt::arguments(ctx, input)?);
+        }
+        function.call((JsString::from_str(ctx.clone(), input.text)?,))
+    }
+
+    fn take_message<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>, input: Input<'_>) -> Verdict {
+        match smt::read(value) {
+            Ok(None) => Verdict::Filtered,
+            Ok(Some(Message { data, attributes })) => {
+                self.take_text(ctx, &data, attributes, self.nothing(NO_DATA))
+            }
+            Err(Refused::Form(class, message)) => Verdict::failed(class, message),
+            Err(Refused::Thrown(error)) => self.take_error(ctx, &error, input),
+        }
+    }
+
+    fn take_result<'js>(&self, ctx: &Ctx<'js>, value: &Value<'js>, input: Input<'_>) -> Verdict {
+        // Of a payload the function leaves out what it wants to; of an empty one it has not seen anything.
+        let nothing = if input.text.is_empty() { self.nothing(NO_PAYLOAD) } else { Verdict::Filtered };
         if value.is_null() || value.is_undefined() {
-            return Verdict::Filtered;
+            return nothing;
         }
         let Some(string) = value.as_string() else {
             let message = format!("the UDF returned {}: it must return a string", thrown::kind(value));
             return Verdict::failed(ErrorClass::UdfResultType, message);
         };
-        let text = match string.to_string() {
-            Err(rquickjs::Error::Utf8(_)) => self.escape_surrogates(ctx, string),
-            other => other,
+        self.take_text(ctx, string, None, nothing)
+    }
+
+    /// The verdict on a message that the template loses.
+    fn nothing(&self, reason: &str) -> Verdict {
+        match self.mode {
+            Mode::Strict => Verdict::failed(ErrorClass::InvalidJson, reason),
+            Mode::Compatible => Verdict::Filtered,
+        }
+    }
+
+    fn take_text<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        string: &JsString<'js>,
+        attributes: Option<Vec<(String, String)>>,
+        empty: Verdict,
+    ) -> Verdict {
+        let plain = match string.to_string() {
+            Err(rquickjs::Error::Utf8(_)) => None,
+            other => Some(other),
+        };
+        let (text, quoted) = match plain {
+            Some(text) => (text, None),
+            None => (self.escaped(ctx, string, false), self.escaped(ctx, string, true).ok()),
         };
         match text {
-            Ok(text) if text.is_empty() => Verdict::Filtered,
+            Ok(text) if text.is_empty() => empty,
             Ok(text) if text.len() > self.output_bytes_max => {
                 let (length, max) = (text.len(), self.output_bytes_max);
                 Verdict::failed(
@@ -184,7 +250,7 @@ impl Engine {
                     format!("the UDF returned {length} bytes, more than {max}"),
                 )
             }
-            Ok(text) => Verdict::Row(text),
+            Ok(text) => Verdict::Row(Returned { text, quoted, attributes }),
             // Taking a non-ASCII string out needs room on the engine's heap: nothing else fails here.
             Err(_) => {
                 drop(ctx.catch());
@@ -194,12 +260,22 @@ impl Engine {
     }
 
     /// The text with each lone surrogate as the escape `\udXXX`: the same JSON, and UTF-8 can hold it.
-    fn escape_surrogates<'js>(&self, ctx: &Ctx<'js>, string: &JsString<'js>) -> rquickjs::Result<String> {
+    /// Or else the text as a JSON string.
+    fn escaped<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        string: &JsString<'js>,
+        is_quoted: bool,
+    ) -> rquickjs::Result<String> {
         let escape = self.escape.clone().restore(ctx)?;
-        escape.call::<_, JsString<'_>>((string.clone(),))?.to_string()
+        escape.call::<_, JsString<'_>>((string.clone(), is_quoted))?.to_string()
     }
 
-    fn take_exception(&self, ctx: &Ctx<'_>, text: &str) -> Verdict {
+    fn take_error(&self, ctx: &Ctx<'_>, error: &rquickjs::Error, input: Input<'_>) -> Verdict {
+        if !error.is_exception() {
+            return Verdict::failed(ErrorClass::UdfThrew, error.to_string());
+        }
+        let text = input.text;
         let thrown = Thrown::catch(ctx);
         let class = thrown.class();
         if thrown.is_null && self.null_means_memory(text) {

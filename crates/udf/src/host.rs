@@ -237,7 +237,8 @@ impl Seat {
         while let Ok(job) = jobs.recv() {
             let done = job.progress().verdicts.len();
             for index in done..job.chunk.len() {
-                let verdict = job.chunk.text(index).map_or_else(|verdict| verdict, |text| runner.run(text));
+                let verdict =
+                    job.chunk.input(index).map_or_else(|verdict| verdict, |input| runner.run(input));
                 if !job.publish(self.id, verdict) {
                     return;
                 }

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use millrace_model::{ErrorClass, MessageBatch};
 
+use crate::envelope::{Envelope, Input};
 use crate::verdict::Verdict;
 
 /// Most messages in a chunk. A chunk costs one handing over between threads, about as much as one
@@ -23,21 +24,43 @@ pub(crate) struct Chunk {
     text: String,
     /// For each message where its text lies, or how many of its bytes are UTF-8 when not all are.
     messages: Vec<Result<Range<usize>, usize>>,
+    /// One for each message, where the UDF looks at them.
+    envelopes: Vec<Envelope>,
+    /// Messages whose payload was not UTF-8 and was repaired.
+    repaired: u64,
+}
+
+/// What a UDF wants of its messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Intake {
+    /// Attributes, ids and times, not the payload alone.
+    pub envelopes: bool,
+    /// A payload that is not UTF-8 gets U+FFFD where it is not, as Java's decoder does it, and is no
+    /// dead letter.
+    pub repairs: bool,
 }
 
 impl Chunk {
     /// Takes messages from the start of `range`, at least one when there is one.
-    pub fn fill(batch: &MessageBatch, range: Range<usize>) -> Self {
+    pub fn fill(batch: &MessageBatch, range: Range<usize>, intake: Intake) -> Self {
         let mut chunk = Self::default();
         for index in range {
-            let data = batch.get(index).data;
+            let message = batch.get(index);
+            let data = message.data;
             let is_full =
                 chunk.len() == CHUNK_MESSAGES_MAX || chunk.text.len() + data.len() > CHUNK_BYTES_MAX;
             if is_full && !chunk.messages.is_empty() {
                 break;
             }
+            if intake.envelopes {
+                chunk.envelopes.push(Envelope::of(batch.topic(), &message));
+            }
             match std::str::from_utf8(data) {
                 Ok(text) => chunk.push(text),
+                Err(_) if intake.repairs => {
+                    chunk.push(&String::from_utf8_lossy(data));
+                    chunk.repaired += 1;
+                }
                 Err(error) => chunk.messages.push(Err(error.valid_up_to())),
             }
         }
@@ -45,8 +68,9 @@ impl Chunk {
     }
 
     /// A chunk of one message.
-    pub fn of_one(text: String) -> Self {
-        Self { messages: vec![Ok(0..text.len())], text }
+    pub fn of_one(text: String, envelope: Option<Envelope>) -> Self {
+        let envelopes = envelope.into_iter().collect();
+        Self { messages: vec![Ok(0..text.len())], text, envelopes, repaired: 0 }
     }
 
     fn push(&mut self, text: &str) {
@@ -60,10 +84,15 @@ impl Chunk {
         self.messages.len()
     }
 
-    /// The text of one message, or its verdict when it has none.
-    pub fn text(&self, index: usize) -> Result<&str, Verdict> {
+    /// How many payloads were repaired.
+    pub fn repaired(&self) -> u64 {
+        self.repaired
+    }
+
+    /// One message, or its verdict when it has no text.
+    pub fn input(&self, index: usize) -> Result<Input<'_>, Verdict> {
         match &self.messages[index] {
-            Ok(range) => Ok(&self.text[range.clone()]),
+            Ok(range) => Ok(Input { text: &self.text[range.clone()], envelope: self.envelopes.get(index) }),
             Err(valid) => Err(Verdict::failed(
                 ErrorClass::InvalidUtf8,
                 format!("the payload is not UTF-8: invalid from byte {valid} on"),

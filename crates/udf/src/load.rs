@@ -5,25 +5,27 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rquickjs::context::EvalOptions;
-use rquickjs::{Atom, Ctx, Function, Object, Persistent, Value};
+use rquickjs::{Atom, Ctx, Function, Persistent, Value};
 
-use crate::config::{Script, Shape, UdfConfig, UdfError};
+use crate::config::{Script, UdfConfig, UdfError};
 use crate::pulse::Pulse;
-use crate::stats::{Counters, add};
+use crate::stats::Counters;
 use crate::stringify;
 use crate::thrown::{self, Thrown};
+use crate::{console, foreign, frozen};
 
 /// Least similarity (Jaro-Winkler, 0 to 1) for a name to be offered in place of a missing one.
 const SIMILARITY_MIN: f64 = 0.7;
 
-/// Escapes lone surrogates in JSON text. Evaluated before the user's scripts and holding on to the
+/// Escapes lone surrogates in JSON text, or makes a JSON string of the text. Evaluated before the user's scripts and holding on to the
 /// built-ins it needs, so that a script that changes prototypes cannot reach it.
 const ESCAPE: &str = r#"
 (function () {
     "use strict";
     var apply = Reflect.apply, codeAt = String.prototype.charCodeAt, cut = String.prototype.slice;
-    var digits = "0123456789abcdef";
-    return function (text) {
+    var digits = "0123456789abcdef", quote = JSON.stringify;
+    return function (text, isQuoted) {
+        if (isQuoted) return quote(text);
         var out = "", from = 0, length = text.length;
         for (var i = 0; i < length; i++) {
             var code = apply(codeAt, text, [i]);
@@ -44,8 +46,12 @@ const ESCAPE: &str = r#"
 /// Loaded scripts.
 pub(crate) struct Loaded {
     pub function: Persistent<Function<'static>>,
+    /// Whether the function is a property of the global object.
+    pub is_global: bool,
     /// See [`ESCAPE`].
     pub escape: Persistent<Function<'static>>,
+    /// Sets time and seeds before each message, where they are the message's own.
+    pub freeze: Option<Persistent<Function<'static>>>,
     /// How many parameters the function declares.
     pub parameters: usize,
 }
@@ -57,9 +63,9 @@ pub(crate) fn load(
     pulse: &Arc<Pulse>,
     counters: &Arc<Counters>,
 ) -> Result<Loaded, UdfError> {
-    let prepared =
-        stringify::install(ctx, pulse, config.heap_bytes_max).and_then(|()| prepare(ctx, counters));
-    let escape = prepared.map_err(|error| {
+    let prepared = stringify::install(ctx, pulse, config.heap_bytes_max)
+        .and_then(|()| prepare(ctx, pulse, counters, config));
+    let (escape, freeze) = prepared.map_err(|error| {
         let reason = if error.is_exception() { Thrown::catch(ctx).text() } else { error.to_string() };
         UdfError::Engine(reason)
     })?;
@@ -75,10 +81,10 @@ pub(crate) fn load(
     }
     let function = find(ctx, &config.function, &built_in)?;
     let parameters = function.get::<_, usize>("length").unwrap_or(0);
-    if parameters == 2 && config.shape == Shape::ByParameterCount {
-        return Err(UdfError::MessageTransform(config.function.clone()));
-    }
+    let is_global = ctx.globals().contains_key(config.function.as_str()).unwrap_or(false);
     Ok(Loaded {
+        is_global,
+        freeze: freeze.map(|freeze| Persistent::save(ctx, freeze)),
         function: Persistent::save(ctx, function),
         escape: Persistent::save(ctx, escape),
         parameters,
@@ -86,20 +92,16 @@ pub(crate) fn load(
 }
 
 /// Adds what a script may expect of its host beyond the language: `console`, and Nashorn's `print`.
-/// They only count. There is nothing else: no modules, files, network, timers or environment.
-fn prepare<'js>(ctx: &Ctx<'js>, counters: &Arc<Counters>) -> rquickjs::Result<Function<'js>> {
-    let counters = Arc::clone(counters);
-    let count = Function::new(ctx.clone(), move || add(&counters.console_calls, 1))?;
-    let console = Object::new(ctx.clone())?;
-    for name in ["assert", "debug", "dir", "error", "group", "groupEnd", "info", "log", "table", "time"] {
-        console.set(name, count.clone())?;
-    }
-    for name in ["timeEnd", "timeLog", "trace", "warn"] {
-        console.set(name, count.clone())?;
-    }
-    ctx.globals().set("console", console)?;
-    ctx.globals().set("print", count)?;
-    ctx.eval(ESCAPE)
+/// There is nothing else: no modules, files, network, timers or environment.
+fn prepare<'js>(
+    ctx: &Ctx<'js>,
+    pulse: &Arc<Pulse>,
+    counters: &Arc<Counters>,
+    config: &UdfConfig,
+) -> rquickjs::Result<(Function<'js>, Option<Function<'js>>)> {
+    console::install(ctx, pulse, counters, config.console)?;
+    let freeze = config.reproducible.then(|| frozen::install(ctx)).transpose()?;
+    Ok((ctx.eval(ESCAPE)?, freeze))
 }
 
 /// Evaluates as a script in the global scope, not strict: the template's scripts are written so.
@@ -115,8 +117,12 @@ fn evaluate<'js>(ctx: &Ctx<'js>, source: &str, name: &str) -> Result<Value<'js>,
 
 fn script_error(script: &Script, thrown: &Thrown) -> UdfError {
     if thrown.name == "SyntaxError" {
-        let message = thrown.message.clone();
-        return UdfError::Syntax { script: script.name.clone(), line: thrown.line_in(&script.name), message };
+        let line = thrown.line_in(&script.name);
+        let mut message = thrown.message.clone();
+        if let Some(hint) = foreign::hint_on_syntax(&script.source, line) {
+            message.push_str(hint);
+        }
+        return UdfError::Syntax { script: script.name.clone(), line, message };
     }
     UdfError::Load { script: script.name.clone(), message: thrown.text(), stack: thrown.stack.clone() }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use millrace_model::ErrorClass;
 
-use crate::config::{UdfConfig, UdfError};
+use crate::config::{Mode, Shape, UdfConfig, UdfError};
 use crate::engine::Engine;
+use crate::envelope::Input;
+use crate::job::Intake;
 use crate::pulse::Pulse;
 use crate::stats::{Counters, add};
 use crate::verdict::Verdict;
@@ -17,10 +19,20 @@ pub(crate) struct Spec {
     pub counters: Arc<Counters>,
 }
 
+impl Spec {
+    /// What its engines want of messages.
+    pub fn intake(&self) -> Intake {
+        Intake {
+            envelopes: self.config.reproducible || self.config.shape == Shape::MessageTransform,
+            repairs: self.config.mode == Mode::Compatible,
+        }
+    }
+}
+
 /// Turns a message's text into a verdict, whatever it takes. Lives on an engine thread.
 pub(crate) trait Runner {
     /// Runs one message.
-    fn run(&mut self, text: &str) -> Verdict;
+    fn run(&mut self, input: Input<'_>) -> Verdict;
 }
 
 /// A runner with an engine of its own.
@@ -52,7 +64,7 @@ impl LocalRunner {
         Ok(parameters)
     }
 
-    fn run_once(&mut self, text: &str) -> (Verdict, bool) {
+    fn run_once(&mut self, input: Input<'_>) -> (Verdict, bool) {
         if self.engine.is_none()
             && let Err(error) = self.load()
         {
@@ -63,7 +75,7 @@ impl LocalRunner {
             return (Verdict::failed(ErrorClass::UdfThrew, "there is no engine"), true);
         };
         self.pulse.begin(&mut self.activities, false);
-        let called = engine.call(text);
+        let called = engine.call(input);
         self.pulse.idle();
         let is_fresh = engine.is_fresh();
         if called.broken || engine.is_leaking() {
@@ -76,12 +88,12 @@ impl LocalRunner {
 impl Runner for LocalRunner {
     /// Globals persist from message to message, so a message can run out of memory that earlier ones
     /// took: it gets a second run on a new engine, and only what it does there counts.
-    fn run(&mut self, text: &str) -> Verdict {
-        let (verdict, is_fresh) = self.run_once(text);
+    fn run(&mut self, input: Input<'_>) -> Verdict {
+        let (verdict, is_fresh) = self.run_once(input);
         if !verdict.is_memory() || is_fresh {
             return verdict;
         }
         add(&self.spec.counters.memory_retries, 1);
-        self.run_once(text).0
+        self.run_once(input).0
     }
 }

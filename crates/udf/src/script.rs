@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use millrace_model::{ErrorClass, Failure, MessageBatch, RowSink, Stage, Transform};
+use millrace_model::{ErrorClass, Failure, MessageBatch, MessageView, RowSink, Stage, Transform};
 
 use crate::child::START_RETRY_INTERVAL;
 use crate::host::{Host, Place, QUEUED_JOBS_MAX, Waited};
@@ -42,6 +42,13 @@ impl ScriptTransform {
         Self { spec, host, flights: VecDeque::new() }
     }
 
+    /// A transform over an engine that is started here, however long that takes: for a worker that has
+    /// begun on its messages.
+    pub fn start(spec: Arc<Spec>) -> Self {
+        let host = start_host(&spec, || Some(Place::Thread));
+        Self::new(spec, host)
+    }
+
     /// Waits for the oldest flight, through as many engines as it takes.
     fn complete(&mut self, job: &Job) {
         loop {
@@ -59,17 +66,7 @@ impl ScriptTransform {
 
     /// Starts another engine and gives it what the last one left undone.
     fn replace_host(&mut self) {
-        self.host = loop {
-            match self.place().map(|place| Host::start(&self.spec, place)) {
-                Some(Ok(host)) => break host,
-                Some(Err(error)) => {
-                    add(&self.spec.counters.start_failures, 1);
-                    tracing::error!(%error, "cannot replace a JavaScript engine, trying again");
-                    thread::park_timeout(START_RETRY_INTERVAL);
-                }
-                None => thread::park_timeout(CAP_WAIT_INTERVAL),
-            }
-        };
+        self.host = start_host(&self.spec, || self.place());
         for flight in &self.flights {
             flight.job.progress().owner = self.host.id();
             self.host.submit(&flight.job);
@@ -94,7 +91,8 @@ impl ScriptTransform {
 
     fn launch(&mut self, batch: &MessageBatch, messages: &mut Range<usize>) {
         while self.flights.len() < QUEUED_JOBS_MAX && messages.start < messages.end {
-            let chunk = Chunk::fill(batch, messages.clone());
+            let chunk = Chunk::fill(batch, messages.clone(), self.spec.intake());
+            add(&self.spec.counters.payloads_repaired, chunk.repaired());
             let first = messages.start;
             messages.start += chunk.len();
             let job = Arc::new(Job::new(chunk, self.host.id()));
@@ -102,10 +100,9 @@ impl ScriptTransform {
             self.flights.push_back(Flight { job, first });
         }
     }
-}
 
-impl Transform for ScriptTransform {
-    fn transform(&mut self, batch: &MessageBatch, range: Range<usize>, rows: &mut dyn RowSink) {
+    /// Gives `each` the verdict on every message of `range`, in order.
+    pub fn run(&mut self, batch: &MessageBatch, range: Range<usize>, each: &mut dyn FnMut(usize, Verdict)) {
         if self.host.place() == Place::Child && self.engines_stuck() == 0 {
             self.replace_host();
         }
@@ -118,26 +115,72 @@ impl Transform for ScriptTransform {
             let verdicts = std::mem::take(&mut flight.job.progress().verdicts);
             add(&self.spec.counters.calls, verdicts.len() as u64);
             for (message, verdict) in (flight.first..).zip(verdicts) {
-                deliver(&self.spec.counters, message, verdict, rows);
+                each(message, verdict);
             }
         }
     }
 }
 
-fn deliver(counters: &Counters, message: usize, verdict: Verdict, rows: &mut dyn RowSink) {
+/// Starts an engine thread, as soon as there is a place for it.
+fn start_host(spec: &Arc<Spec>, place: impl Fn() -> Option<Place>) -> Host {
+    loop {
+        match place().map(|place| Host::start(spec, place)) {
+            Some(Ok(host)) => return host,
+            Some(Err(error)) => {
+                add(&spec.counters.start_failures, 1);
+                tracing::error!(%error, "cannot start a JavaScript engine, trying again");
+                thread::park_timeout(START_RETRY_INTERVAL);
+            }
+            None => thread::park_timeout(CAP_WAIT_INTERVAL),
+        }
+    }
+}
+
+impl Transform for ScriptTransform {
+    fn transform(&mut self, batch: &MessageBatch, range: Range<usize>, rows: &mut dyn RowSink) {
+        let counters = Arc::clone(&self.spec.counters);
+        self.run(batch, range, &mut |message, verdict| {
+            deliver(&counters, &batch.get(message), message, verdict, rows);
+        });
+    }
+}
+
+fn deliver(
+    counters: &Counters,
+    view: &MessageView<'_>,
+    message: usize,
+    verdict: Verdict,
+    rows: &mut dyn RowSink,
+) {
     let failure = match verdict {
         Verdict::Filtered => {
             add(&counters.filtered, 1);
+            add(&counters.empty_payloads_filtered, u64::from(view.data.is_empty()));
             return rows.filtered(message);
         }
-        Verdict::Row(text) => match put_row(message, &text, rows) {
-            Ok(()) => return add(&counters.rows, 1),
+        Verdict::Row(returned) => match put_row(message, &returned.text, rows) {
+            Ok(()) => {
+                let is_changed = returned.attributes.is_some_and(|attributes| differ(&attributes, view));
+                add(&counters.attribute_changes_dropped, u64::from(is_changed));
+                return add(&counters.rows, 1);
+            }
             Err(failure) => failure,
         },
         Verdict::Failed(failure) => failure,
     };
     counters.failed(failure.class);
     rows.dead_letter(message, failure);
+}
+
+/// Whether the attributes are others than the message's, in whatever order.
+fn differ(attributes: &[(String, String)], view: &MessageView<'_>) -> bool {
+    let mut count = 0;
+    let is_there = |(key, value): (&str, &str)| {
+        count += 1;
+        attributes.iter().any(|own| own.0 == key && own.1 == value)
+    };
+    let all_there = view.attributes.clone().all(is_there);
+    !all_there || count != attributes.len()
 }
 
 /// Puts a whole row of JSON text; what the table says against it becomes the failure.

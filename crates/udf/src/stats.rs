@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_model::ErrorClass;
 
+use crate::console::Throttle;
+
 /// What has happened so far. Everything only grows, except `engines_abandoned_live`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UdfStats {
@@ -29,10 +31,23 @@ pub struct UdfStats {
     pub child_starts: u64,
     /// Times no engine or child could be started at once, and a transform waited.
     pub start_failures: u64,
-    /// Calls of `console.*` and `print`. What they were given is not kept: it may be payload.
+    /// Calls of `console.*` and `print`.
     pub console_calls: u64,
+    /// Of those, how many were not written to the log because of its rate limit.
+    pub console_lines_dropped: u64,
+    /// Messages without a payload that were left out. The template loses them without a count.
+    pub empty_payloads_filtered: u64,
+    /// Payloads that were not UTF-8 and got U+FFFD where they were not, as the template does it.
+    pub payloads_repaired: u64,
+    /// Messages whose attributes a single message transform changed. A table has no place for attributes,
+    /// so the change went nowhere.
+    pub attribute_changes_dropped: u64,
     /// Messages after which more promise jobs were waiting than are run; they went with their engine.
     pub job_overflows: u64,
+    /// Messages that the native plan answered, without the engine.
+    pub planned: u64,
+    /// Messages that the native plan left to the engine, for what is rare in them.
+    pub plan_fallbacks: u64,
 }
 
 /// The classes a message of a UDF can fail with, in the order of [`Counters::failures`].
@@ -65,7 +80,14 @@ pub(crate) struct Counters {
     pub child_starts: AtomicU64,
     pub start_failures: AtomicU64,
     pub console_calls: AtomicU64,
+    pub console_lines_dropped: AtomicU64,
+    pub console_rate: Throttle,
+    pub empty_payloads_filtered: AtomicU64,
+    pub payloads_repaired: AtomicU64,
+    pub attribute_changes_dropped: AtomicU64,
     pub job_overflows: AtomicU64,
+    pub planned: AtomicU64,
+    pub plan_fallbacks: AtomicU64,
 }
 
 /// Adds to a counter. Counters order nothing, so relaxed is enough.
@@ -104,7 +126,13 @@ impl Counters {
             child_starts: get(&self.child_starts),
             start_failures: get(&self.start_failures),
             console_calls: get(&self.console_calls),
+            console_lines_dropped: get(&self.console_lines_dropped),
+            empty_payloads_filtered: get(&self.empty_payloads_filtered),
+            payloads_repaired: get(&self.payloads_repaired),
+            attribute_changes_dropped: get(&self.attribute_changes_dropped),
             job_overflows: get(&self.job_overflows),
+            planned: get(&self.planned),
+            plan_fallbacks: get(&self.plan_fallbacks),
         }
     }
 }

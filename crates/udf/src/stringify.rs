@@ -240,7 +240,7 @@ impl<'js> Writer<'_, 'js> {
 }
 
 /// Appends a JSON string literal with the escapes of QuoteJSONString.
-fn quote(out: &mut String, text: &str) {
+pub(crate) fn quote(out: &mut String, text: &str) {
     out.push('"');
     let (bytes, mut from, mut at) = (text.as_bytes(), 0, 0);
     while at < bytes.len() {

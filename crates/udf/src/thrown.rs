@@ -5,6 +5,8 @@ use millrace_model::ErrorClass;
 use rquickjs::convert::Coerced;
 use rquickjs::{Ctx, Object, String as JsString, Type, Value};
 
+use crate::foreign;
+
 /// A thrown value in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Thrown {
@@ -44,14 +46,18 @@ impl Thrown {
         Self { name, message, stack, is_null: false }
     }
 
-    /// `Name: message`, as a console shows it.
+    /// `Name: message`, as a console shows it, with a word on what another engine would have had.
     pub fn text(&self) -> String {
-        match (self.name.as_str(), self.message.as_str()) {
+        let mut text = match (self.name.as_str(), self.message.as_str()) {
             ("", "") => "threw an error without a message".to_owned(),
             ("", message) => message.to_owned(),
             (name, "") => name.to_owned(),
             (name, message) => format!("{name}: {message}"),
+        };
+        if let Some(hint) = foreign::hint_on_name(self) {
+            text.push_str(hint);
         }
+        text
     }
 
     /// Which limit this is the engine's word for, else that the UDF threw.
@@ -106,7 +112,7 @@ fn property(ctx: &Ctx<'_>, object: &Object<'_>, key: &str) -> Option<String> {
 }
 
 /// A value that is not an Error, in words.
-fn describe<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
+pub(crate) fn describe<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> String {
     if value.is_symbol() || value.is_proxy() {
         return kind(value).to_owned();
     }

@@ -1,16 +1,15 @@
-//! The factories: a loaded UDF, and the one for pipelines without.
+//! A loaded UDF, which makes transforms.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use millrace_model::{
-    ErrorClass, Failure, MessageBatch, RowSink, Stage, Transform, TransformFactory, UdfHash,
-};
+use millrace_model::{Transform, TransformFactory, UdfHash};
 
 use crate::config::{UdfConfig, UdfError};
+use crate::evaluate::Evaluator;
 use crate::host::{Host, Place};
+use crate::plan::{self, Explanation, NativePlan, Plan, PlanTransform};
 use crate::runner::Spec;
-use crate::script::{ScriptTransform, put_row};
+use crate::script::ScriptTransform;
 use crate::stats::{Counters, UdfStats};
 
 /// A user-defined function that has been loaded once and found right. Makes transforms, each with an
@@ -20,6 +19,8 @@ pub struct Udf {
     spec: Arc<Spec>,
     hash: UdfHash,
     parameters: usize,
+    plan: Option<Arc<Plan>>,
+    explanation: Explanation,
 }
 
 impl Udf {
@@ -32,10 +33,27 @@ impl Udf {
         let hash = config.hash();
         let spec = Arc::new(Spec { config, counters: Arc::new(Counters::default()) });
         let parameters = Host::start(&spec, Place::Thread)?.wait_ready()?;
-        Ok(Self { spec, hash, parameters })
+        let shape = spec.config.shape_of(parameters);
+        spec.config.validate_shape(shape)?;
+        let config = UdfConfig { shape, ..spec.config.clone() };
+        let spec = Arc::new(Spec { config, counters: Arc::clone(&spec.counters) });
+        let (plan, explanation) = plan::compile(&spec.config);
+        Ok(Self { spec, hash, parameters, plan, explanation })
     }
 
-    /// The settings it was loaded with.
+    /// Whether it runs as a native plan, and what stands in the way.
+    #[must_use]
+    pub fn explanation(&self) -> &Explanation {
+        &self.explanation
+    }
+
+    /// The native plan by itself, when there is one.
+    #[must_use]
+    pub fn native_plan(&self) -> Option<NativePlan> {
+        self.plan.clone().map(NativePlan::new)
+    }
+
+    /// The settings it was loaded with; the shape is the one that it has.
     #[must_use]
     pub fn config(&self) -> &UdfConfig {
         &self.spec.config
@@ -47,6 +65,20 @@ impl Udf {
         self.parameters
     }
 
+    /// Runs messages without a table; see [`Evaluator`].
+    ///
+    /// # Errors
+    /// When no engine can be had: the machine is out of something.
+    pub fn evaluator(&self) -> Result<Evaluator, UdfError> {
+        self.script_transform().map(Evaluator::new)
+    }
+
+    fn script_transform(&self) -> Result<ScriptTransform, UdfError> {
+        let mut host = Host::start(&self.spec, Place::Thread)?;
+        host.wait_ready()?;
+        Ok(ScriptTransform::new(Arc::clone(&self.spec), host))
+    }
+
     /// The counters of all its transforms together.
     #[must_use]
     pub fn stats(&self) -> UdfStats {
@@ -56,53 +88,14 @@ impl Udf {
 
 impl TransformFactory for Udf {
     fn create(&self) -> Result<Box<dyn Transform>, String> {
-        let started = Host::start(&self.spec, Place::Thread).and_then(|mut host| {
-            host.wait_ready()?;
-            Ok(host)
-        });
-        let host = started.map_err(|error| error.to_string())?;
-        Ok(Box::new(ScriptTransform::new(Arc::clone(&self.spec), host)))
+        if let Some(plan) = &self.plan {
+            return Ok(Box::new(PlanTransform::new(Arc::clone(plan), Arc::clone(&self.spec))));
+        }
+        let transform = self.script_transform().map_err(|error| error.to_string())?;
+        Ok(Box::new(transform))
     }
 
     fn udf_hash(&self) -> Option<UdfHash> {
         Some(self.hash)
     }
-}
-
-/// The transform of a pipeline without a UDF: each payload is the row's JSON. The template drops an
-/// empty payload silently; here it is a dead letter like anything else that is not a row.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PassThrough;
-
-impl TransformFactory for PassThrough {
-    fn create(&self) -> Result<Box<dyn Transform>, String> {
-        Ok(Box::new(Self))
-    }
-
-    fn udf_hash(&self) -> Option<UdfHash> {
-        None
-    }
-}
-
-impl Transform for PassThrough {
-    fn transform(&mut self, batch: &MessageBatch, range: Range<usize>, rows: &mut dyn RowSink) {
-        for message in range {
-            let put = match std::str::from_utf8(batch.get(message).data) {
-                Ok("") => Err(refused(ErrorClass::InvalidJson, "the payload is empty".to_owned())),
-                Ok(text) => put_row(message, text, rows),
-                Err(error) => {
-                    let from = error.valid_up_to();
-                    let message = format!("the payload is not UTF-8: invalid from byte {from} on");
-                    Err(refused(ErrorClass::InvalidUtf8, message))
-                }
-            };
-            if let Err(failure) = put {
-                rows.dead_letter(message, failure);
-            }
-        }
-    }
-}
-
-fn refused(class: ErrorClass, message: String) -> Failure {
-    Failure { stage: Stage::Row, class, message, stack: None }
 }

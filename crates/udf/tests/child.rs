@@ -97,6 +97,25 @@ fn work_goes_on_in_a_child_with_the_same_outcomes() {
     assert!(stats.engine_rebuilds >= 2, "{stats:?}");
 }
 
+/// Scenario: a single message transform with a frozen clock, before its engine is stuck and in the child.
+/// Guarantees: attributes, metadata, time and chance are the message's own in either place.
+fn a_child_gets_the_whole_message_and_the_same_clock() {
+    let source = format!(
+        "function f(message, metadata) {{ if (message.data === 'stuck') {STUCK}; return {{data: JSON.stringify([message, \
+         metadata, Date.now(), Math.random()]), attributes: {{new: 'x'}}}} }}"
+    );
+    let script = config(&source).scripts;
+    let udf = UdfConfig { scripts: script, reproducible: true, ..limited(this_program("udf-child")) };
+    let udf = Udf::load(udf).unwrap();
+    let message = |data| common::full(data, &[("k", "é")]);
+    let here = common::run_batch(&udf, &common::batch_of(5, &[message("x")]));
+    let later = common::run_batch(&udf, &common::batch_of(4, &[message("stuck"), message("x")]));
+    assert_eq!(later[0].class(), Some(ErrorClass::UdfTimeout));
+    assert_eq!(later[1], here[0]);
+    let stats = udf.stats();
+    assert_eq!((stats.child_starts, stats.attribute_changes_dropped), (1, 2), "{stats:?}");
+}
+
 /// The child ends without a word on messages that say `crash`, and hangs without a word on `hang`.
 fn a_child_that_crashes_or_hangs_costs_its_message_only() {
     let udf = Udf::load(limited(this_program("bad-child"))).unwrap();
@@ -174,7 +193,11 @@ impl io::Read for Treacherous {
 }
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 5] = [
+        (
+            "a_child_gets_the_whole_message_and_the_same_clock",
+            a_child_gets_the_whole_message_and_the_same_clock,
+        ),
         ("work_goes_on_in_a_child_with_the_same_outcomes", work_goes_on_in_a_child_with_the_same_outcomes),
         (
             "a_child_that_crashes_or_hangs_costs_its_message_only",

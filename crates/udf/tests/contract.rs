@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Outcome, config, load, row, run};
 use millrace_model::{ErrorClass, Stage, TransformFactory};
-use millrace_udf::{PassThrough, Script, Shape, Udf, UdfConfig, UdfError};
+use millrace_udf::{Mode, PassThrough, Script, Shape, Udf, UdfConfig, UdfError};
 
 /// Runs one function body on one message.
 fn outcome(body: &str) -> Outcome {
@@ -207,7 +207,12 @@ fn a_function_that_is_not_there_is_named_with_the_nearest() {
 #[test]
 fn two_parameters_are_pubsubs_shape_unless_told_otherwise() {
     let source = "function f(message, metadata) { return message }";
-    assert_eq!(load(source).unwrap_err(), UdfError::MessageTransform("f".to_owned()));
+    assert_eq!(load(source).unwrap().config().shape, Shape::MessageTransform);
+    let shape = |changed: UdfConfig| Udf::load(changed).unwrap().config().shape;
+    assert_eq!(shape(UdfConfig { mode: Mode::Compatible, ..config(source) }), Shape::Template);
+    let one = "function f(message) { return message }";
+    assert_eq!(shape(config(one)), Shape::Template);
+    assert_eq!(shape(UdfConfig { shape: Shape::MessageTransform, ..config(one) }), Shape::MessageTransform);
     let udf = Udf::load(UdfConfig { shape: Shape::Template, ..config(source) }).unwrap();
     assert_eq!(run(&udf, &["{}"]), [row("{}")]);
     assert_eq!(udf.parameters(), 2);
@@ -222,9 +227,9 @@ fn loading_has_an_end() {
 #[test]
 fn without_a_udf_the_payload_is_the_row() {
     let messages: [&[u8]; 4] = [b"{\"a\":1}", b"", b"\xff", b"nope"];
-    let outcomes = run(&PassThrough, &messages);
+    let outcomes = run(&PassThrough::default(), &messages);
     assert_eq!(outcomes[0], row("{\"a\":1}"));
     let classes: Vec<_> = outcomes[1..].iter().map(|outcome| outcome.class().unwrap()).collect();
     assert_eq!(classes, [ErrorClass::InvalidJson, ErrorClass::InvalidUtf8, ErrorClass::InvalidJson]);
-    assert_eq!(PassThrough.udf_hash(), None);
+    assert_eq!(PassThrough::default().udf_hash(), None);
 }

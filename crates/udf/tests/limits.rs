@@ -156,14 +156,23 @@ fn a_leak_that_the_script_would_hide_is_found_before_it_hurts() {
 }
 
 /// Nothing that QuickJS's `Array.prototype.reverse` does on an object that has a length and no elements
-/// polls the interrupt handler. This one takes some seconds where one of 2^53 would take years.
-const STUCK: &str = "Array.prototype.reverse.call({length: 6e7})";
+/// polls the interrupt handler; one of 2^53 would take years. This one takes some seconds on any machine: its
+/// length is told from the time that a short one takes here.
+fn stuck() -> String {
+    const SHORT_LENGTH: f64 = 1e6;
+    const SECONDS: f64 = 5.0;
+    let misdeed = |length: f64| format!("Array.prototype.reverse.call({{length: {length:.0}}})");
+    let udf = Udf::load(UdfConfig { time_limit: Duration::from_secs(60), ..obedient() }).unwrap();
+    let started = Instant::now();
+    assert_eq!(run(&udf, &[&misdeed(SHORT_LENGTH)]), [Outcome::Filtered]);
+    misdeed(SHORT_LENGTH * SECONDS / started.elapsed().as_secs_f64())
+}
 
 #[test]
 fn a_native_that_cannot_be_stopped_is_left_behind() {
     let config =
         UdfConfig { time_limit: Duration::from_millis(50), abandoned_engines_max: 100, ..obedient() };
-    let udf = check(config, STUCK, ErrorClass::UdfTimeout);
+    let udf = check(config, &stuck(), ErrorClass::UdfTimeout);
     let stats = udf.stats();
     assert_eq!((stats.timeouts, stats.engines_abandoned), (4, 4), "{stats:?}");
     // They do end, and then they are no longer counted.
@@ -178,7 +187,8 @@ fn a_native_that_cannot_be_stopped_is_left_behind() {
 fn at_the_cap_and_without_a_child_the_transform_waits_for_an_engine_to_end() {
     let config = UdfConfig { time_limit: Duration::from_millis(50), abandoned_engines_max: 1, ..obedient() };
     let udf = Udf::load(config).unwrap();
-    let outcomes = run(&udf, &[STUCK, "{}", STUCK, "{}"]);
+    let stuck = stuck();
+    let outcomes = run(&udf, &[&stuck, "{}", &stuck, "{}"]);
     assert_eq!((&outcomes[1], &outcomes[3]), (&row("{}"), &row("{}")));
     assert_eq!(
         outcomes[0].class().zip(outcomes[2].class()),

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod amend;
 mod common;
 mod power_loss;
 mod store;

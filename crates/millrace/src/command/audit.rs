@@ -3,19 +3,21 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use millrace_model::Offset;
-use millrace_pipeline::{AuditInput, AuditReport, SourceFacts};
+use millrace_model::{Micros, Offset};
+use millrace_pipeline::{AuditInput, AuditReport, Since, SourceFacts};
 use serde_json::json;
 
 use crate::cli::Format;
 use crate::config::Config;
+use crate::moment;
 use crate::reader::{self, OpenPipeline, Reader};
 
 /// Audits every pipeline. Exit code 1 when one does not balance.
 ///
 /// # Errors
 /// When log or tables cannot be opened.
-pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
+pub fn audit(config: &Config, since: Option<&str>, format: Format) -> Result<ExitCode> {
+    let since = since.map(|since| moment::parse(since, Micros::now())).transpose()?;
     // Tables before the log: what the log accepted since then is pending, while the other way round
     // committed rows would seem to lie beyond the log's end.
     let tables = Reader::open(config)?;
@@ -26,7 +28,7 @@ pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
         .pipelines
         .iter()
         .map(|pipeline| {
-            audit_pipeline(config, pipeline)
+            audit_pipeline(config, pipeline, since)
                 .with_context(|| format!("in pipeline {}", pipeline.plan.pipeline))
         })
         .collect::<Result<_>>()?;
@@ -40,7 +42,7 @@ pub fn audit(config: &Config, format: Format) -> Result<ExitCode> {
     Ok(if balanced { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn audit_pipeline(config: &Config, pipeline: &OpenPipeline) -> Result<AuditReport> {
+fn audit_pipeline(config: &Config, pipeline: &OpenPipeline, since: Option<Micros>) -> Result<AuditReport> {
     let survey = || -> Result<SourceFacts> {
         // Opened again at each look: a server may be appending, and what the tables have by then must
         // be in the log that they are compared with.
@@ -54,11 +56,18 @@ fn audit_pipeline(config: &Config, pipeline: &OpenPipeline) -> Result<AuditRepor
         Ok(facts)
     };
     let first = survey()?;
+    let find = |moment| -> Result<Since> {
+        let log = reader::log(config)?;
+        let topic = log.topic(&pipeline.plan.topic).context("its topic is not in the log")?;
+        Ok(Since::find(topic.as_ref(), moment))
+    };
+    let since = since.map(find).transpose()?;
     Ok(millrace_pipeline::audit(&AuditInput {
         pipeline: &pipeline.plan.pipeline,
         source: &|| survey().unwrap_or_else(|error| damaged(&first, &error)),
         rows: pipeline.rows.as_ref(),
         dead_letters: pipeline.dead_letters.as_ref(),
+        since,
     }))
 }
 

@@ -12,4 +12,6 @@ pub mod query;
 pub mod run;
 pub mod send;
 pub mod status;
+pub mod template;
+pub mod udf;
 pub mod views;

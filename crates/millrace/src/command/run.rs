@@ -35,6 +35,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     let recorder = Recorder::install()?;
     millrace_pipeline::describe_metrics();
+    crate::auditor::describe_metrics();
     let plans = plan::plan(config)?;
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
@@ -70,8 +71,12 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     if let Some(listener) = &ports.postgres {
         node.announce_postgres(&config.project, listener.local_addr()?);
     }
-    let api =
-        ApiState { facts: Arc::clone(&node) as _, engine: Arc::clone(&engine), recorder: recorder.clone() };
+    let api = ApiState {
+        facts: Arc::clone(&node) as _,
+        engine: Arc::clone(&engine),
+        dead_letters: Arc::clone(node.replays()) as _,
+        recorder: recorder.clone(),
+    };
     data.announce(&ServerAddress {
         pid: std::process::id(),
         http: format!("http://{}", ports.http_address),
@@ -105,6 +110,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     close.send_replace(true);
     // Streams would go on for ever.
     broker.iter().for_each(|broker| broker.shutdown());
+    node.replays().stop();
     ingest_runtime.block_on(async {
         for listener in listeners {
             let _ = listener.await;

@@ -47,6 +47,7 @@ fn print_pipelines(format: Format, status: &Status) -> Result<()> {
         "expired",
         "freshness_seconds",
         "worker_utilisation",
+        "balanced",
         "error",
     ];
     let rows: Vec<Vec<Value>> = status
@@ -66,6 +67,7 @@ fn print_pipelines(format: Format, status: &Status) -> Result<()> {
                 json!(pipeline.expired),
                 json!(rounded(pipeline.freshness_seconds)),
                 json!(rounded(pipeline.worker_utilisation)),
+                json!(pipeline.audit.as_ref().map(|audit| audit.balanced)),
                 json!(pipeline.error),
             ]
         })

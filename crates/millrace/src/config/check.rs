@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use millrace_model::names;
 use millrace_server::Guard;
 use millrace_sql::Engine;
+use millrace_udf::Opened;
 
 use super::Config;
 use crate::tables::Tables;
@@ -22,13 +23,20 @@ pub fn check(config: &Config) -> Result<String> {
     Guard::new(config.server.bind, token.as_deref())?;
     settings::postgres(config, token.as_deref())?;
     check_ports(config)?;
+    check_replay(config)?;
     check_topics(config)?;
     settings::routes(config)?;
     Engine::new(queries::engine(config).context("in [sql]")?, Arc::new(Tables::new())).context("in [sql]")?;
     let plans = plan::plan(config)?;
     let mut summary = String::from("the configuration is good\n");
     for plan in &plans {
-        let udf = plan.transforms.udf_hash().map_or("no UDF".to_owned(), |hash| format!("UDF {hash}"));
+        let udf = match (&plan.udf, plan.transforms.udf_hash()) {
+            (Opened::Unloadable(udf), _) => {
+                format!("UDF that does not load ({}): all dead letters", udf.reason())
+            }
+            (_, Some(hash)) => format!("UDF {hash}"),
+            (_, None) => "no UDF".to_owned(),
+        };
         let (topic, dataset, table) = (&plan.topic, &plan.dataset, &plan.table.name);
         let _ = writeln!(summary, "pipeline {}: {topic} -> {udf} -> {dataset}.{table}", plan.config.name);
     }
@@ -48,6 +56,18 @@ fn check_ports(config: &Config) -> Result<()> {
     Ok(())
 }
 
+fn check_replay(config: &Config) -> Result<()> {
+    let replay = &config.replay;
+    if replay.attempts_max < 1
+        || replay.messages_max == 0
+        || replay.batch_messages_max == 0
+        || replay.batch_bytes_max == 0
+    {
+        bail!("in [replay]: every limit must be at least 1");
+    }
+    Ok(())
+}
+
 fn check_topics(config: &Config) -> Result<()> {
     let topics = config.topic.iter().map(|topic| ("topic", &topic.name));
     let sinks = config.sink.iter().map(|sink| ("sink", &sink.topic));
@@ -62,14 +82,7 @@ fn check_topics(config: &Config) -> Result<()> {
         bail!("in [[topic]]: {} is there twice", twice.name);
     }
     // A pipeline whose topic nothing fills would wait for ever, silently.
-    let filled: BTreeSet<&str> = config
-        .sink
-        .iter()
-        .map(|sink| sink.topic.as_str())
-        .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
-        .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
-        .chain(config.topic.iter().map(|topic| topic.name.as_str()))
-        .collect();
+    let filled = filled_topics(config);
     for pipeline in &config.pipeline {
         if !filled.contains(pipeline.topic.as_str()) {
             bail!(
@@ -80,4 +93,14 @@ fn check_topics(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The topics that something fills, or that somebody has said that they fill.
+pub fn filled_topics(config: &Config) -> BTreeSet<&str> {
+    let sinks = config.sink.iter().map(|sink| sink.topic.as_str());
+    sinks
+        .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
+        .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
+        .chain(config.topic.iter().map(|topic| topic.name.as_str()))
+        .collect()
 }

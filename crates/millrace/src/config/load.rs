@@ -29,6 +29,54 @@ pub fn load(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Config> {
     Ok(config)
 }
 
+/// The configuration in a text that is in no file; `data_dir` wins over what it says. Paths are as they are.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(text: &str, data_dir: Option<&Path>) -> Result<Config> {
+    let mut config = parse(text)?;
+    if let Some(data_dir) = data_dir {
+        config.data_dir = data_dir.to_owned();
+    }
+    Ok(config)
+}
+
+/// The text of a configuration file without its pipelines, its paths made absolute: what another
+/// configuration can begin with, wherever it is put.
+///
+/// # Errors
+/// When the file cannot be read or is no TOML.
+pub fn rebased(file: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the configuration {}", file.display()))?;
+    let mut table: toml::Table = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+    let folder = std::path::absolute(file.parent().unwrap_or(Path::new("")))
+        .with_context(|| format!("cannot tell where {} is", file.display()))?;
+    for (section, key) in PATHS {
+        let section = if section.is_empty() {
+            Some(&mut table)
+        } else {
+            table.get_mut(section).and_then(toml::Value::as_table_mut)
+        };
+        if let Some(toml::Value::String(path)) = section.and_then(|section| section.get_mut(key)) {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    }
+    table.remove("pipeline");
+    Ok(table)
+}
+
+/// The settings that are paths, outside of pipelines: section and key.
+const PATHS: [(&str, &str); 7] = [
+    ("", "data_dir"),
+    ("", "gs_root"),
+    ("server", "auth_token_file"),
+    ("server", "postgres_users_file"),
+    ("sql", "views"),
+    ("sql", "prices_file"),
+    ("sql", "pseudonym_key_file"),
+];
+
 fn parse(text: &str) -> Result<Config> {
     toml::from_str(text).map_err(|error| {
         let message = error.to_string();
@@ -55,6 +103,7 @@ fn resolve(config: &mut Config, folder: &Path) {
         }
     };
     absolute(&mut config.data_dir);
+    config.gs_root.iter_mut().for_each(absolute);
     config.server.auth_token_file.iter_mut().for_each(absolute);
     config.server.postgres_users_file.iter_mut().for_each(absolute);
     config.sql.views.iter_mut().for_each(absolute);

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use millrace_model::names;
 use serde::Deserialize;
 
-pub use check::check;
-pub use load::load;
+pub use check::{check, filled_topics};
+pub use load::{from_text, load, rebased};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub project: String,
     /// Where everything is kept; relative to the configuration file.
     pub data_dir: PathBuf,
+    /// Where `template` looks for `gs://` paths: `gs://bucket/a.js` is `DIR/bucket/a.js`.
+    pub gs_root: Option<PathBuf>,
     /// Addresses and who may call.
     pub server: Server,
     /// Limits on what comes in.
@@ -41,6 +43,10 @@ pub struct Config {
     pub sql: Sql,
     /// The tables' upkeep.
     pub lake: Lake,
+    /// Limits on replays of dead letters.
+    pub replay: Replay,
+    /// The audit that the server makes of itself.
+    pub audit: Audit,
 }
 
 impl Default for Config {
@@ -48,6 +54,7 @@ impl Default for Config {
         Self {
             project: names::PROJECT.to_owned(),
             data_dir: PathBuf::from("millrace-data"),
+            gs_root: None,
             server: Server::default(),
             ingest: Ingest::default(),
             log: Log::default(),
@@ -57,6 +64,8 @@ impl Default for Config {
             pipeline: Vec::new(),
             sql: Sql::default(),
             lake: Lake::default(),
+            replay: Replay::default(),
+            audit: Audit::default(),
         }
     }
 }
@@ -232,6 +241,10 @@ pub struct Pipeline {
     pub table: String,
     /// The table's BigQuery schema (`bq show --schema`); absent means that of `gemini_raw_logs`.
     pub schema: Option<PathBuf>,
+    /// The same as text, in place of a file.
+    pub schema_text: Option<String>,
+    /// The table of its dead letters, `dataset.table`; absent means that of its rows and `_error_records`.
+    pub dead_letter_table: Option<String>,
     /// The column whose day partitions the table.
     #[serde(default)]
     pub partition: Option<String>,
@@ -254,28 +267,68 @@ pub struct Pipeline {
 
 /// The transformation.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Udf {
-    /// A `.js` file, or a folder of which all `.js` files are loaded; absent means the embedded
-    /// `transform.js`.
+    /// A `.js` file, or a folder or a pattern of which all `.js` files are loaded in order of name; absent
+    /// means the embedded `transform.js`.
     pub path: Option<PathBuf>,
     /// The function to call. A path without a function is an error: the template that this replaces
     /// passes messages through untransformed then, silently.
     pub function: Option<String>,
+    /// What the function takes.
+    pub shape: UdfShape,
+    /// What happens where the template loses messages silently.
+    pub mode: UdfMode,
+    /// Whether `Math.random` and the clock are the message's own, so that a replay gives the same.
+    pub reproducible: bool,
+    /// Whether `console.log` and `print` write to the log; they may carry what is in messages.
+    pub console: bool,
+    /// Whether a script that only picks and places parts of a message runs as a native plan, without an engine.
+    pub native_plan: bool,
     /// How long one message may take, in milliseconds.
-    #[serde(default = "default_time_limit_ms")]
     pub time_limit_ms: u64,
     /// How much memory one engine may take, in bytes.
-    #[serde(default = "default_heap_bytes_max")]
     pub heap_bytes_max: usize,
 }
 
-fn default_time_limit_ms() -> u64 {
-    500
+impl Default for Udf {
+    fn default() -> Self {
+        Self {
+            path: None,
+            function: None,
+            shape: UdfShape::Auto,
+            mode: UdfMode::Strict,
+            reproducible: false,
+            console: true,
+            native_plan: true,
+            time_limit_ms: 500,
+            heap_bytes_max: 64 << 20,
+        }
+    }
 }
 
-fn default_heap_bytes_max() -> usize {
-    64 << 20
+/// What a UDF's function takes and returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum UdfShape {
+    /// Told from the number of its parameters: two are a single message transform.
+    Auto,
+    /// The Dataflow template's `f(string) -> string`.
+    Template,
+    /// Pub/Sub's single message transform, `f(message, metadata) -> message | null`.
+    MessageTransform,
+}
+
+/// What happens where the Dataflow template loses messages silently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum UdfMode {
+    /// An error at the start, or a dead letter.
+    Strict,
+    /// The same as there, but counted.
+    Compatible,
 }
 
 /// When a window closes: at whichever comes first.
@@ -362,6 +415,46 @@ pub enum Pseudonyms {
     Sha256,
     /// By its HMAC-SHA256 under the key of `pseudonym_key_file`.
     Hmac,
+}
+
+/// Limits on replays of dead letters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replay {
+    /// A dead letter that was tried so often, the first time included, is not replayed any more.
+    pub attempts_max: i64,
+    /// Dead letters of one replay or purge; further ones wait for the next.
+    pub messages_max: usize,
+    /// Dead letters that are committed at once.
+    pub batch_messages_max: usize,
+    /// Bytes of dead letters that are committed at once.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self {
+            attempts_max: 10,
+            messages_max: 1_000_000,
+            batch_messages_max: 8192,
+            batch_bytes_max: 32 << 20,
+        }
+    }
+}
+
+/// The audit that the server makes of itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Seconds from one audit to the next; longer after one that took long, so that it takes a twentieth of
+    /// the time at most. 0: none.
+    pub interval_seconds: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { interval_seconds: 600 }
+    }
 }
 
 /// The tables' upkeep.

@@ -101,6 +101,7 @@ impl Millrace {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
         command.args(arguments).arg("--data-dir").arg(self.data_dir());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--port-offset").arg(self.offset.to_string());
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
@@ -108,9 +109,19 @@ impl Millrace {
         command
     }
 
+    /// Sets a variable for every command from here on.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start(&mut self) {
-        self.start_unready();
+        self.start_with(&["run"]);
+    }
+
+    /// The same with another command that serves.
+    pub fn start_with(&mut self, arguments: &[&str]) {
+        self.spawn(arguments);
         eventually("ready", || {
             let ended = self.server.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the server ended: {ended:?}\n{}", self.log());
@@ -120,9 +131,13 @@ impl Millrace {
 
     /// Starts the server and waits until it answers at all.
     pub fn start_unready(&mut self) {
+        self.spawn(&["run"]);
+    }
+
+    fn spawn(&mut self, arguments: &[&str]) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let server =
-            self.command(&["run"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+            self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.server = Some(server);
         eventually("answering", || {
             let ended = self.server.as_mut().unwrap().try_wait().unwrap();
@@ -154,6 +169,14 @@ impl Millrace {
         let mut server = self.server.take().unwrap();
         server.kill().unwrap();
         server.wait().unwrap();
+    }
+
+    /// SIGKILL, when a server was started; it may be dead already.
+    pub fn kill_if_started(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            server.wait().unwrap();
+        }
     }
 
     /// Runs a command to its end.

@@ -7,11 +7,13 @@
 //! because the rows are counted too.
 //!
 //! It may run beside a pipeline that is at work: it reads the marks first, then the topic, then looks
-//! only at offsets that the marks say are final.
+//! only at offsets that the marks say are final. Replays, purges and erasures change what is final: what
+//! they do while it looks makes it look again.
 
 mod facts;
 mod report;
 mod scan;
+mod since;
 
 use std::collections::BTreeMap;
 
@@ -19,10 +21,12 @@ use millrace_model::Offset;
 
 pub use facts::SourceFacts;
 pub use report::{AuditReport, Finding, Totals};
+pub use since::{Since, SinceTotals};
 
 use crate::Sink;
-use crate::ledger::{ERASED, Ledger};
-use crate::plan::{Identity, dead_position};
+use crate::ledger::{DeadLedger, Ledger, LedgerKey, REPLAYED};
+use crate::plan::Identity;
+use crate::versions::{VersionTotals, Versions};
 use scan::{Scan, Suspects, beyond, scan};
 
 /// What an audit looks at.
@@ -36,6 +40,8 @@ pub struct AuditInput<'a> {
     pub rows: &'a dyn Sink,
     /// The table of its dead letters.
     pub dead_letters: &'a dyn Sink,
+    /// Also what became of the messages accepted since this moment.
+    pub since: Option<Since>,
 }
 
 /// How often an audit begins again because the tables changed while it looked.
@@ -66,18 +72,46 @@ struct Books {
     facts: SourceFacts,
     identity: Identity,
     ledger: Ledger,
-    dead_position: Offset,
-    dead_erased: u64,
+    dead: DeadLedger,
+    versions: Vec<VersionTotals>,
+}
+
+impl Books {
+    /// Messages that a replay has put into the rows table and not yet taken out of the other.
+    fn in_replay(&self) -> u64 {
+        self.ledger.replayed.saturating_sub(self.dead.replayed)
+    }
+}
+
+type Marks = Result<BTreeMap<String, i64>, crate::SinkError>;
+
+/// How often marks are read that contradict each other because a replay went on between the two tables.
+const MARKS_READ_MAX: usize = 5;
+
+/// The marks of both tables. The fold changes the dead letters first, a replay changes the rows first: no
+/// one order of reading suits both.
+fn read_marks(input: &AuditInput<'_>) -> (Marks, Marks) {
+    let read = || (input.rows.marks(), input.dead_letters.marks());
+    let mut marks = read();
+    for _ in 1..MARKS_READ_MAX {
+        let (Ok(rows), Ok(dead)) = &marks else { break };
+        let replayed = LedgerKey::all_topics(input.pipeline, input.rows.table(), REPLAYED, rows);
+        let removed = LedgerKey::all_topics(input.pipeline, input.dead_letters.table(), REPLAYED, dead);
+        if removed.iter().all(|(topic, removed)| replayed.get(topic) >= Some(removed)) {
+            break;
+        }
+        marks = read();
+    }
+    marks
 }
 
 fn audit_once(input: &AuditInput<'_>) -> AuditReport {
-    let rows_marks = input.rows.marks();
-    let dead_marks = input.dead_letters.marks();
+    let (rows_marks, dead_marks) = read_marks(input);
     let facts = (input.source)();
     let (rows_table, dead_table) = (input.rows.table(), input.dead_letters.table());
     let identity = Identity::new(input.pipeline, &facts.topic_name, facts.topic_id, rows_table, dead_table);
     let mut findings = Vec::new();
-    let mut marks_of = |table: &str, marks: Result<BTreeMap<String, i64>, crate::SinkError>| {
+    let mut marks_of = |table: &str, marks: Marks| {
         marks.map_err(|error| findings.push(unreadable(table, "its marks", &error))).unwrap_or_default()
     };
     let rows_marks = marks_of(rows_table, rows_marks);
@@ -92,12 +126,18 @@ fn audit_once(input: &AuditInput<'_>) -> AuditReport {
     if let (None, Some((topic, offset))) = (ledger, identity.rows_key.other_topics(&rows_marks).first()) {
         findings.push(topic_unknown(&identity, &topic.to_string(), *offset));
     }
-    let mut dead = |result: Result<u64, crate::LedgerError>| {
-        result.map_err(|error| findings.push(ledger_altered(dead_table, &error.to_string()))).unwrap_or(0)
-    };
-    let dead_position = Offset(dead(dead_position(&identity, &dead_marks).map(|offset| offset.0)));
-    let dead_erased = dead(identity.dead_key.get(&dead_marks, ERASED).map(Option::unwrap_or_default));
-    let books = Books { facts, identity, ledger: ledger.unwrap_or_default(), dead_position, dead_erased };
+    let dead = DeadLedger::from_marks(&identity.dead_key, &dead_marks).unwrap_or_else(|error| {
+        findings.push(ledger_altered(dead_table, &error.to_string()));
+        DeadLedger::default()
+    });
+    let ledger = ledger.unwrap_or_default();
+    let versions = Versions::from_marks(&identity.rows_key, &rows_marks).map_err(|error| error.to_string());
+    let versions = versions.and_then(|versions| versions.report(&ledger)).unwrap_or_else(|error| {
+        // In a ledger that does not balance itself, that is said already.
+        findings.extend(ledger.check().ok().map(|()| version_counter(rows_table, error)));
+        Vec::new()
+    });
+    let books = Books { facts, identity, ledger, dead, versions };
     check_books(&books, &mut findings);
     let scanned = if known { check_tables(input, &books, &mut findings) } else { Scan::default() };
     let pending_dead = check_beyond(input, &books, &mut findings);
@@ -112,7 +152,7 @@ fn check_books(books: &Books, findings: &mut Vec<Finding>) {
         findings.push(ledger_altered(&identity.rows_table, &error.to_string()));
     }
     for (table, offset) in
-        [(&identity.rows_table, ledger.next_offset), (&identity.dead_table, books.dead_position)]
+        [(&identity.rows_table, ledger.next_offset), (&identity.dead_table, books.dead.next_offset)]
     {
         if offset > bounds.end {
             findings.push(Finding {
@@ -127,6 +167,17 @@ fn check_books(books: &Books, findings: &mut Vec<Finding>) {
                     .to_owned(),
             });
         }
+    }
+    if books.dead.replayed > ledger.replayed {
+        findings.push(Finding {
+            code: "replay_counter",
+            what: format!(
+                "{} dead letters were removed because they have rows now, but replays have written {} only",
+                books.dead.replayed, ledger.replayed
+            ),
+            place: format!("tables {} and {}", identity.rows_table, identity.dead_table),
+            repair: "a counter was altered: restore the tables' marks from an earlier version".to_owned(),
+        });
     }
     if ledger.expired > bounds.start.0 {
         findings.push(Finding {
@@ -191,7 +242,7 @@ fn check_topic(facts: &SourceFacts, next_offset: Offset, findings: &mut Vec<Find
 /// Checks every offset before the position.
 fn check_tables(input: &AuditInput<'_>, books: &Books, findings: &mut Vec<Finding>) -> Scan {
     let Books { identity, ledger, .. } = books;
-    let scanned = scan(input.rows, input.dead_letters, identity.topic, ledger.next_offset);
+    let scanned = scan(input.rows, input.dead_letters, identity.topic, Offset::ZERO, ledger.next_offset);
     for (table, start, end, error) in &scanned.unreadable {
         findings.push(unreadable(table, &format!("offsets {start} to {end}"), error));
     }
@@ -201,11 +252,15 @@ fn check_tables(input: &AuditInput<'_>, books: &Books, findings: &mut Vec<Findin
     ] {
         check_suspects(suspects, code, "is in the table more than once", format!("table {table}"), findings);
     }
-    let both = format!("tables {} and {}", identity.rows_table, identity.dead_table);
-    check_suspects(&scanned.in_both, "in_both_tables", "is both a row and a dead letter", both, findings);
-    let rows = (ledger.written.saturating_sub(ledger.erased), scanned.rows, identity.rows_table.as_str());
+    // Which of them a replay has in hand does not matter: as many as it has must be there.
+    if scanned.in_both.count > books.in_replay() {
+        let both = format!("tables {} and {}", identity.rows_table, identity.dead_table);
+        check_suspects(&scanned.in_both, "in_both_tables", "is both a row and a dead letter", both, findings);
+    }
+    let rows = ledger.written.saturating_add(ledger.replayed).saturating_sub(ledger.erased);
+    let rows = (rows, scanned.rows, identity.rows_table.as_str());
     check_count("rows_missing", "rows_extra", rows, findings);
-    let dead = ledger.dead_lettered.saturating_sub(books.dead_erased);
+    let dead = ledger.dead_lettered.saturating_sub(books.dead.removed());
     let dead = (dead, scanned.dead, identity.dead_table.as_str());
     check_count("dead_letters_missing", "dead_letters_extra", dead, findings);
     scanned
@@ -269,8 +324,9 @@ fn check_beyond(input: &AuditInput<'_>, books: &Books, findings: &mut Vec<Findin
     let Books { identity, ledger, facts, .. } = books;
     let (topic, end) = (identity.topic, facts.bounds.end);
     let next = ledger.next_offset;
-    let ahead = if books.dead_position > next && books.dead_position <= end {
-        input.dead_letters.offsets(topic, next, books.dead_position)
+    let dead_position = books.dead.next_offset;
+    let ahead = if dead_position > next && dead_position <= end {
+        input.dead_letters.offsets(topic, next, dead_position)
     } else {
         Ok(Vec::new())
     };
@@ -280,7 +336,7 @@ fn check_beyond(input: &AuditInput<'_>, books: &Books, findings: &mut Vec<Findin
     });
     let tables = [
         (input.rows, next, &identity.rows_table, "rows_beyond"),
-        (input.dead_letters, next.max(books.dead_position), &identity.dead_table, "dead_letters_beyond"),
+        (input.dead_letters, next.max(dead_position), &identity.dead_table, "dead_letters_beyond"),
     ];
     for (sink, position, table, code) in tables {
         match beyond(sink, topic, position, end) {
@@ -317,17 +373,20 @@ fn finish(
     pending_dead_lettered: u64,
     findings: Vec<Finding>,
 ) -> AuditReport {
-    let Books { facts, identity, ledger, dead_erased, .. } = books;
+    let Books { facts, identity, ledger, dead, versions } = books;
     let bounds = facts.bounds;
     let mut totals = Totals {
         accepted: bounds.end.0,
         written: scanned.rows.unwrap_or(0),
-        filtered: ledger.filtered,
-        dead_lettered: scanned.dead.unwrap_or(0),
+        filtered: ledger.filtered.saturating_add(dead.replayed_filtered),
+        dead_lettered: scanned.dead.unwrap_or(0).saturating_sub(books.in_replay()),
         pending: bounds.end.since(ledger.next_offset.max(bounds.start)),
         pending_dead_lettered,
         expired: ledger.expired.saturating_add(bounds.start.since(ledger.next_offset)),
-        erased: ledger.erased.saturating_add(*dead_erased),
+        erased: ledger.erased.saturating_add(dead.erased),
+        purged: dead.purged,
+        replayed: ledger.replayed.saturating_add(dead.replayed_filtered),
+        in_replay: books.in_replay(),
         duplicate: facts.duplicates.unwrap_or(ledger.duplicate),
         unaccounted: 0,
     };
@@ -338,6 +397,7 @@ fn finish(
         totals.pending,
         totals.expired,
         totals.erased,
+        totals.purged,
     ];
     let sum: i128 = parts.iter().map(|&part| i128::from(part)).sum();
     let unaccounted = i128::from(totals.accepted) - sum;
@@ -351,6 +411,8 @@ fn finish(
         balanced: findings.is_empty() && totals.unaccounted == 0,
         findings,
         totals,
+        versions: versions.clone(),
+        since: input.since.map(|since| since::totals(input, books, since)),
     }
 }
 
@@ -372,6 +434,15 @@ fn ledger_altered(table: &str, problem: &str) -> Finding {
         place: format!("table {table}"),
         repair: "restore the table's marks from an earlier version; the pipeline refuses to start until then"
             .to_owned(),
+    }
+}
+
+fn version_counter(table: &str, what: String) -> Finding {
+    Finding {
+        code: "version_counter",
+        what,
+        place: format!("table {table}"),
+        repair: "a counter was altered: restore the table's marks from an earlier version".to_owned(),
     }
 }
 

@@ -43,7 +43,7 @@ impl Suspects {
     }
 }
 
-/// What was found in both tables before the rows' position.
+/// What was found in both tables in a range before the rows' position.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// Different offsets in the rows table; `None` when it could not be read.
@@ -57,10 +57,9 @@ pub(super) struct Scan {
     pub unreadable: Vec<(String, Offset, Offset, SinkError)>,
 }
 
-/// Scans `0..end`.
-pub(super) fn scan(rows: &dyn Sink, dead: &dyn Sink, topic: TopicId, end: Offset) -> Scan {
+/// Scans `start..end`.
+pub(super) fn scan(rows: &dyn Sink, dead: &dyn Sink, topic: TopicId, mut start: Offset, end: Offset) -> Scan {
     let mut scan = Scan { rows: Some(0), dead: Some(0), ..Scan::default() };
-    let mut start = Offset::ZERO;
     while start < end {
         let stop = end.min(start.plus(OFFSETS_PER_QUESTION_MAX));
         let mut unreadable = Vec::new();

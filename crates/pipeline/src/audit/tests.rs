@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use millrace_model::TopicId;
+use millrace_model::{Micros, Offset, TopicId};
 
 use crate::fakes::{FakeSink, FakeSource, FakeTransforms, Fate, Fault, TOPIC};
 use crate::folder::{Folder, Limits};
-use crate::ledger::{DEAD_LETTERED, ERASED, EXPIRED, FILTERED, LedgerKey, NEXT_OFFSET, READ, WRITTEN};
+use crate::ledger::{
+    DEAD_LETTERED, ERASED, EXPIRED, FILTERED, LedgerKey, NEXT_OFFSET, PURGED, READ, REPLAYED,
+    REPLAYED_FILTERED, WRITTEN,
+};
 use crate::tests::run_audit;
-use crate::{AuditInput, AuditReport, SourceFacts, audit};
+use crate::{AuditInput, AuditReport, Since, SourceFacts, audit};
 
 const LIMITS: Limits = Limits { chunk: 5, rows: 10, bytes: 1000, chunks_by_age: 100 };
 
@@ -139,14 +142,35 @@ fn altered_counters() {
     let books = Books::new();
     books.alter(WRITTEN, |value| value - 2);
     books.alter(FILTERED, |value| value + 2);
-    assert_eq!(books.expect(&["rows_extra"]).totals.unaccounted, -2);
+    assert_eq!(books.expect(&["rows_extra", "version_counter"]).totals.unaccounted, -2);
     let books = Books::new();
     books.alter(FILTERED, |value| value - 2);
     books.alter(READ, |value| value - 2);
     books.alter(EXPIRED, |value| value + 2);
-    books.expect(&["expired_counter"]);
+    books.expect(&["expired_counter", "version_counter"]);
     books.rows.with(|state| state.marks.remove(&LedgerKey::new("main", "rows", TOPIC).app_id(NEXT_OFFSET)));
     assert!(!books.audit().balanced);
+}
+
+#[test]
+fn altered_counters_of_replays_and_purges() {
+    for (rows, counter, codes) in [
+        (true, REPLAYED, &["rows_missing"][..]),
+        (false, REPLAYED, &["dead_letters_extra", "replay_counter"]),
+        (false, REPLAYED_FILTERED, &["dead_letters_extra"]),
+        (false, PURGED, &["dead_letters_extra"]),
+    ] {
+        let books = Books::new();
+        let (sink, table) = if rows { (&books.rows, "rows") } else { (&books.dead, "rows_dead") };
+        sink.with(|state| state.marks.insert(LedgerKey::new("main", table, TOPIC).app_id(counter), 1));
+        books.expect(codes);
+    }
+    // Both at once: a dead letter is said to have become a row.
+    let books = Books::new();
+    books.alter(REPLAYED, |_| 1);
+    let app_id = LedgerKey::new("main", "rows_dead", TOPIC).app_id(REPLAYED);
+    books.dead.with(|state| state.marks.insert(app_id, 1));
+    books.expect(&["dead_letters_extra", "rows_missing"]);
 }
 
 #[test]
@@ -174,7 +198,7 @@ fn duplicates_beyond_the_topics_count_and_another_topic() {
     };
     let run = |source: &dyn Fn() -> SourceFacts| {
         let (rows, dead_letters) = (books.rows.as_ref(), books.dead.as_ref());
-        audit(&AuditInput { pipeline: "main", source, rows, dead_letters })
+        audit(&AuditInput { pipeline: "main", source, rows, dead_letters, since: None })
     };
     assert!(run(&facts(Some(7), TOPIC)).balanced);
     assert_eq!(run(&facts(Some(6), TOPIC)).findings[0].code, "duplicate_counter");
@@ -209,4 +233,35 @@ fn messages_that_expire_before_they_are_folded_are_expired() {
     books.source.with(|state| state.start = 44);
     let totals = books.expect(&[]).totals;
     assert_eq!((totals.pending, totals.expired), (6, 7));
+}
+
+#[test]
+fn counts_by_version_of_the_udf_that_exceed_the_ledger_are_noticed() {
+    let books = Books::new();
+    let report = books.expect(&[]);
+    let [version] = &report.versions[..] else { panic!("{report}") };
+    assert_eq!((version.written, version.filtered, version.dead_lettered), (13, 12, 12));
+    assert_eq!((version.udf.as_str(), version.last_offset), ("01010101010101010101010101010101", Some(40)));
+    books.alter("udf/0/written", |_| 12);
+    assert_eq!(books.expect(&[]).versions[1].udf, "not counted");
+    books.alter("udf/0/written", |_| 14);
+    books.expect(&["version_counter"]);
+}
+
+#[test]
+fn what_was_accepted_since_a_moment_has_its_fates() {
+    let books = Books::new();
+    // A message's publish time is its offset.
+    let since = |moment| Since::find(books.source.as_ref(), Micros(moment));
+    assert_eq!((since(20).from, since(20).complete), (Offset(20), true));
+    assert_eq!((since(0).from, since(0).complete), (Offset(3), false));
+    assert_eq!((since(99).from, since(4).from), (Offset(50), Offset(4)));
+    let source = || SourceFacts::of(books.source.as_ref());
+    let (rows, dead_letters) = (books.rows.as_ref(), books.dead.as_ref());
+    let input = AuditInput { pipeline: "main", source: &source, rows, dead_letters, since: Some(since(20)) };
+    let report = audit(&input);
+    let totals = report.since.unwrap();
+    assert_eq!((totals.accepted, totals.written, totals.dead_lettered), (30, 7, 7));
+    assert_eq!((totals.pending, totals.left_out), (10, 6));
+    assert!(report.to_string().contains("7 written, 7 dead-lettered, 10 pending, 6 filtered"), "{report}");
 }

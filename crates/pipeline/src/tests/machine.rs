@@ -117,6 +117,7 @@ impl World {
                 self.source.with(|state| state.reads_to_fail = 0);
                 let report = run_audit(&self.source, &self.rows, &self.dead);
                 assert!(report.balanced, "{report}");
+                assert!(report.versions.iter().all(|version| version.udf != "not counted"), "{report}");
             }
         }
     }

@@ -9,7 +9,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::prelude::SessionContext;
+use pgwire::api::Type;
 
+use crate::fitting::{LIKE_PATTERN, like_pattern};
 use crate::settings::{POSTGRES_VERSION, Settings};
 
 /// The value for a row's arguments.
@@ -131,9 +133,39 @@ pub(super) fn common(session: &SessionContext) {
         ("pg_get_triggerdef", &[1, 2]),
         ("pg_get_serial_sequence", &[2]),
         ("pg_advisory_unlock_all", &[0]),
+        ("pg_get_function_sqlbody", &[1]),
+        ("pg_tablespace_location", &[1]),
+        ("pg_size_pretty", &[1]),
     ] {
         session.register_udf(Little::udf(name, arguments, DataType::Utf8, |_| Ok(ScalarValue::Utf8(None))));
     }
+    // Sizes are those of the lake's files, which the catalogue does not know.
+    for name in ["pg_table_size", "pg_indexes_size", "pg_database_size"] {
+        session.register_udf(Little::udf(name, &[1], DataType::Int64, |_| Ok(ScalarValue::Int64(None))));
+    }
+    // What there is of these is all in `pg_catalog`, where everybody looks.
+    for name in [
+        "pg_collation_is_visible",
+        "pg_conversion_is_visible",
+        "pg_function_is_visible",
+        "pg_opclass_is_visible",
+        "pg_operator_is_visible",
+        "pg_opfamily_is_visible",
+        "pg_statistics_obj_is_visible",
+        "pg_ts_config_is_visible",
+        "pg_type_is_visible",
+    ] {
+        session.register_udf(Little::udf(name, &[1], DataType::Boolean, |_| Ok(true.into())));
+    }
+    session.register_udf(Little::udf("getdatabaseencoding", &[0], DataType::Utf8, |_| Ok(text("UTF8"))));
+    session.register_udf(Little::udf("pg_char_to_encoding", &[1], DataType::Int32, |_| Ok(6_i32.into())));
+    session.register_udf(Little::udf("to_regtype", &[1], DataType::Int32, |arguments| {
+        Ok(ScalarValue::Int32(text_of(arguments.first()).and_then(type_oid)))
+    }));
+    session.register_udf(Little::udf(LIKE_PATTERN, &[2], DataType::Utf8, |arguments| {
+        let escape = text_of(arguments.get(1)).and_then(|escape| escape.chars().next());
+        Ok(ScalarValue::Utf8(text_of(arguments.first()).map(|pattern| like_pattern(pattern, escape))))
+    }));
     for name in [
         "has_any_column_privilege",
         "has_column_privilege",
@@ -146,6 +178,35 @@ pub(super) fn common(session: &SessionContext) {
             Ok(text_of(arguments.last()).is_some_and(may).into())
         }));
     }
+}
+
+/// The object id of a type by one of its names; `None` when there is none of the name.
+fn type_oid(name: &str) -> Option<i32> {
+    const BUILT_IN_OIDS_MAX: u32 = 10_000;
+    let name = name.trim().to_lowercase();
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
+    let (item, list) = match name.strip_suffix("[]") {
+        Some(item) => (item, "_"),
+        None => (name, ""),
+    };
+    let short = match item {
+        "bigint" => "int8",
+        "boolean" => "bool",
+        "character" => "bpchar",
+        "character varying" => "varchar",
+        "decimal" => "numeric",
+        "double precision" => "float8",
+        "int" | "integer" => "int4",
+        "real" => "float4",
+        "smallint" => "int2",
+        "time without time zone" => "time",
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        other => other,
+    };
+    let wanted = format!("{list}{short}");
+    let known = (1..BUILT_IN_OIDS_MAX).filter_map(Type::from_oid).find(|known| known.name() == wanted);
+    known.and_then(|known| i32::try_from(known.oid()).ok())
 }
 
 /// Whether everybody has a privilege: those to read and nothing else. Of several, one is enough.
@@ -202,6 +263,15 @@ pub(super) fn of_session(session: &SessionContext, settings: &Arc<Settings>, pid
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_have_their_numbers() {
+        assert_eq!(
+            ["int8", "bigint", "pg_catalog.text", "int4[]", "_text"].map(type_oid),
+            [20, 20, 25, 1007, 1009].map(Some)
+        );
+        assert_eq!(type_oid("hstore"), None);
+    }
 
     #[test]
     fn everybody_may_read_and_nothing_else() {

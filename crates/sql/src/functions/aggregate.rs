@@ -8,21 +8,36 @@ use datafusion::functions_aggregate as aggregates;
 use datafusion::functions_window as windows;
 use datafusion::logical_expr::{AggregateUDF, WindowUDF};
 
+use super::percentile::Percentile;
 use super::quantiles::ApproxQuantiles;
 use super::sum::CheckedSum;
+use super::top::ApproxTopCount;
 
-pub(super) const AGGREGATES: [&str; 17] = [
+/// The first value in an order: what MAX_BY and MIN_BY are here.
+pub(crate) const FIRST_BY: &str = "#first_by";
+
+pub(super) const AGGREGATES: [&str; 27] = [
+    FIRST_BY,
     "any_value",
     "approx_count_distinct",
     "approx_quantiles",
+    "approx_top_count",
     "array_agg",
     "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
     "corr",
     "count",
+    "covar_pop",
+    "covar_samp",
+    "grouping",
     "logical_and",
     "logical_or",
     "max",
     "min",
+    "percentile_cont",
+    "percentile_disc",
     "stddev",
     "stddev_pop",
     "string_agg",
@@ -50,14 +65,24 @@ pub(super) fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "any_value" => aggregates::any_value::any_value_udaf(),
         "approx_count_distinct" => aggregates::approx_distinct::approx_distinct_udaf(),
         "approx_quantiles" => Arc::new(AggregateUDF::new_from_impl(ApproxQuantiles::new())),
+        FIRST_BY => aggregates::first_last::first_value_udaf(),
+        "approx_top_count" => Arc::new(AggregateUDF::new_from_impl(ApproxTopCount::new())),
         "array_agg" => aggregates::array_agg::array_agg_udaf(),
         "avg" => aggregates::average::avg_udaf(),
+        "bit_and" => aggregates::bit_and_or_xor::bit_and_udaf(),
+        "bit_or" => aggregates::bit_and_or_xor::bit_or_udaf(),
+        "bit_xor" => aggregates::bit_and_or_xor::bit_xor_udaf(),
         "corr" => aggregates::correlation::corr_udaf(),
         "count" => aggregates::count::count_udaf(),
+        "covar_pop" => aggregates::covariance::covar_pop_udaf(),
+        "covar_samp" => aggregates::covariance::covar_samp_udaf(),
+        "grouping" => aggregates::grouping::grouping_udaf(),
         "logical_and" => aggregates::bool_and_or::bool_and_udaf(),
         "logical_or" => aggregates::bool_and_or::bool_or_udaf(),
         "max" => aggregates::min_max::max_udaf(),
         "min" => aggregates::min_max::min_udaf(),
+        "percentile_cont" => Arc::new(AggregateUDF::new_from_impl(Percentile::continuous())),
+        "percentile_disc" => Arc::new(AggregateUDF::new_from_impl(Percentile::discrete())),
         "stddev" => aggregates::stddev::stddev_udaf(),
         "stddev_pop" => aggregates::stddev::stddev_pop_udaf(),
         "string_agg" => aggregates::string_agg::string_agg_udaf(),

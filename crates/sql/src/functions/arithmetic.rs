@@ -139,6 +139,8 @@ pub(crate) fn operator(op: &BinaryOperator) -> Option<&'static str> {
         BinaryOperator::Multiply => "#multiply",
         BinaryOperator::Divide => "#divide",
         BinaryOperator::StringConcat => "concat",
+        BinaryOperator::PGBitwiseShiftLeft => "#shift_left",
+        BinaryOperator::PGBitwiseShiftRight => "#shift_right",
         _ => return None,
     })
 }

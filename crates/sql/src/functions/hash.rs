@@ -32,6 +32,16 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         eval: |call| hashed(call, &crypto::sha512()),
     },
     Definition {
+        name: "md5",
+        forms: &[form(&[HASHED], Kind::Bytes)],
+        eval: |call| digested::<md5::Md5>(call),
+    },
+    Definition {
+        name: "sha1",
+        forms: &[form(&[HASHED], Kind::Bytes)],
+        eval: |call| digested::<sha1::Sha1>(call),
+    },
+    Definition {
         name: "farm_fingerprint",
         forms: &[form(&[&[Kind::String]], Kind::Int), form(&[BYTES], Kind::Int)],
         eval: farm_fingerprint,
@@ -53,6 +63,16 @@ fn hashed(call: &Call<'_>, function: &ScalarUDF) -> Result<ArrayRef> {
     };
     let hashes = function.invoke_with_args(args)?.to_array(call.rows)?;
     Ok(compute::cast(&hashes, call.gives.data_type())?)
+}
+
+/// The hashes that DataFusion has not, or gives as text.
+fn digested<D: sha2::Digest>(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.kind(0) == Kind::Bytes {
+        let values = call.blobs(0)?;
+        return call.collect_blobs(|row| Ok(values.get(row).map(|bytes| D::digest(bytes).to_vec())));
+    }
+    let values = call.texts(0)?;
+    call.collect_blobs(|row| Ok(values.get(row).map(|text| D::digest(text.as_bytes()).to_vec())))
 }
 
 fn farm_fingerprint(call: &Call<'_>) -> Result<ArrayRef> {

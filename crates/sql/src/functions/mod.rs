@@ -4,19 +4,27 @@
 mod aggregate;
 mod arithmetic;
 mod array;
+mod bits;
 mod cast;
+mod characters;
 mod civil;
 mod conditional;
 mod date;
 mod farm;
+mod format;
+mod generate;
 mod hash;
 pub(crate) mod json;
+mod list;
+mod percentile;
 mod quantiles;
+mod regexp;
 pub(crate) mod scalar;
 mod string;
 mod sum;
 mod text;
 mod timestamp;
+mod top;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -26,9 +34,11 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use crate::suggest::nearest;
 use scalar::{Definition, Function};
 
+pub(crate) use aggregate::FIRST_BY;
 pub(crate) use arithmetic::operator;
 pub(crate) use cast::cast_name;
 pub(crate) use json::normal_string;
+pub(crate) use list::ARRAY_OF;
 pub use text::cell_text;
 pub(crate) use text::write_json;
 
@@ -44,10 +54,18 @@ static DEFINITIONS: LazyLock<HashMap<&'static str, &'static Definition>> = LazyL
     let families = [
         arithmetic::DEFINITIONS,
         array::DEFINITIONS,
+        bits::DEFINITIONS,
         cast::DEFINITIONS,
+        characters::DEFINITIONS,
         date::DEFINITIONS,
+        format::DEFINITIONS,
+        generate::DEFINITIONS,
         hash::DEFINITIONS,
         json::DEFINITIONS,
+        json::array::DEFINITIONS,
+        json::build::DEFINITIONS,
+        list::DEFINITIONS,
+        regexp::DEFINITIONS,
         string::DEFINITIONS,
         timestamp::DEFINITIONS,
     ];
@@ -103,16 +121,25 @@ pub(crate) fn nearest_function(name: &str) -> Option<String> {
 
 /// The names of all functions that a query can write.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    const FORMS: [&str; 6] =
-        ["if", "ifnull", "countif", "current_date", "current_timestamp", "current_datetime"];
+    const FORMS: [&str; 9] = [
+        "if",
+        "ifnull",
+        "countif",
+        "current_date",
+        "current_timestamp",
+        "current_datetime",
+        "array_concat_agg",
+        "max_by",
+        "min_by",
+    ];
     DEFINITIONS
         .keys()
         .copied()
-        .filter(|name| !name.contains('#'))
         .chain(conditional::NAMES.iter().copied())
         .chain(aggregate::AGGREGATES.iter().copied())
         .chain(aggregate::WINDOWS.iter().copied())
         .chain(FORMS)
+        .filter(|name| !name.contains('#'))
 }
 
 #[cfg(test)]

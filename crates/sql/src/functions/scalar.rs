@@ -75,7 +75,7 @@ pub(crate) struct Function {
 impl Function {
     pub(crate) fn new(name: String, definition: &'static Definition, safe: bool) -> Self {
         let volatility = match definition.name {
-            "rand" => Volatility::Volatile,
+            "rand" | "generate_uuid" => Volatility::Volatile,
             _ => Volatility::Immutable,
         };
         Self { name, definition, safe, signature: Signature::user_defined(volatility) }
@@ -102,6 +102,9 @@ fn label(name: &str) -> String {
         Some(("", "multiply")) => "operator *".to_owned(),
         Some(("", "divide")) => "operator /".to_owned(),
         Some(("", "bit_not")) => "operator ~".to_owned(),
+        Some(("", "shift_left")) => "operator <<".to_owned(),
+        Some(("", "shift_right")) => "operator >>".to_owned(),
+        Some(("", "in_array")) => "operator IN UNNEST".to_owned(),
         Some(("", "plus_interval")) => "operator + of an INTERVAL".to_owned(),
         Some(("", "minus_interval")) => "operator - of an INTERVAL".to_owned(),
         Some(("", other)) => other.to_uppercase(),
@@ -244,7 +247,11 @@ impl ScalarUDFImpl for Function {
         };
         let array = (self.definition.eval)(&call)?;
         match constant && call.rows == 1 {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)),
+            // As it is: what the library makes of a list has lost which elements are JSON.
+            true => Ok(ColumnarValue::Scalar(match array.as_list_opt::<i32>() {
+                Some(list) => ScalarValue::List(Arc::new(list.slice(0, 1))),
+                None => ScalarValue::try_from_array(&array, 0)?,
+            })),
             false => Ok(ColumnarValue::Array(array)),
         }
     }

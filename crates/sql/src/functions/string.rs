@@ -1,5 +1,5 @@
 //! Strings (<https://cloud.google.com/bigquery/docs/reference/standard-sql/string_functions>). Positions
-//! count characters from 1; a regular expression is compiled once for all rows that share it.
+//! count characters from 1.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,9 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, ListBuilder, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_err};
-use regex::{Regex, RegexBuilder};
 
-use super::scalar::{Call, Cell, Definition, Form, Gives, Texts, form, optional};
+use super::scalar::{Call, Definition, Form, Gives, form, optional};
 use crate::types::Kind;
 
 const TEXT: &[Kind] = &[Kind::String];
@@ -21,8 +20,6 @@ const PADDED: &[Form] = &[optional(1, &[TEXT, INT, TEXT], Kind::String)];
 
 /// Longest text that REPEAT and the paddings make: beyond it a query would eat memory row by row.
 const MADE_BYTES_MAX: usize = 1 << 20;
-/// Largest compiled regular expression; the engine itself takes time linear in the text.
-const REGEX_BYTES_MAX: usize = 1 << 20;
 
 pub(super) const DEFINITIONS: &[Definition] = &[
     Definition {
@@ -72,13 +69,6 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         forms: &[Form { takes: &[TEXT, TEXT], optional: 1, many: false, gives: Gives::Many(Kind::String) }],
         eval: split,
     },
-    Definition { name: "regexp_contains", forms: TESTED, eval: regexp_contains },
-    Definition { name: "regexp_extract", forms: &[form(&[TEXT, TEXT], Kind::String)], eval: regexp_extract },
-    Definition {
-        name: "regexp_replace",
-        forms: &[form(&[TEXT, TEXT, TEXT], Kind::String)],
-        eval: regexp_replace,
-    },
 ];
 
 fn map(call: &Call<'_>, function: fn(&str) -> Cow<'_, str>) -> Result<ArrayRef> {
@@ -106,7 +96,7 @@ fn concat(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
-fn signed(length: usize) -> i64 {
+pub(super) fn signed(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
@@ -157,7 +147,7 @@ fn strpos(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 /// The byte position of a character counted from 0, or the end.
-fn byte_at(text: &str, character: usize) -> usize {
+pub(super) fn byte_at(text: &str, character: usize) -> usize {
     text.char_indices().nth(character).map_or(text.len(), |(at, _)| at)
 }
 
@@ -265,121 +255,4 @@ fn split(call: &Call<'_>) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(builder.finish()))
-}
-
-/// The last regular expression, compiled: a query nearly always has one for all rows.
-#[derive(Default)]
-struct Compiled {
-    text: String,
-    regex: Option<Result<Regex, String>>,
-}
-
-impl Compiled {
-    fn get(&mut self, text: &str) -> Result<&Regex, String> {
-        if self.regex.is_none() || self.text != text {
-            let compiled =
-                RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
-            let reason = |error: regex::Error| {
-                let last = error.to_string();
-                format!(
-                    "cannot compile the regular expression: {}",
-                    last.lines().last().unwrap_or_default().trim()
-                )
-            };
-            self.regex = Some(compiled.map_err(reason));
-            text.clone_into(&mut self.text);
-        }
-        match &self.regex {
-            Some(Ok(regex)) => Ok(regex),
-            Some(Err(reason)) => Err(reason.clone()),
-            None => Err("no regular expression".to_owned()),
-        }
-    }
-}
-
-fn with_regex<'a, T>(
-    texts: &Texts<'a>,
-    patterns: &Texts<'_>,
-    row: usize,
-    compiled: &mut Compiled,
-    function: impl FnOnce(&Regex, &'a str) -> Cell<T>,
-) -> Cell<T> {
-    match texts.get(row).zip(patterns.get(row)) {
-        Some((text, pattern)) => function(compiled.get(pattern)?, text),
-        None => Ok(None),
-    }
-}
-
-fn regexp_contains(call: &Call<'_>) -> Result<ArrayRef> {
-    let (texts, patterns, mut compiled) = (call.texts(0)?, call.texts(1)?, Compiled::default());
-    call.collect_bools(|row| {
-        with_regex(&texts, &patterns, row, &mut compiled, |regex, text| Ok(Some(regex.is_match(text))))
-    })
-}
-
-/// The first match, or what its one group caught.
-fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
-    let (texts, patterns, mut compiled) = (call.texts(0)?, call.texts(1)?, Compiled::default());
-    call.collect_text(|row| {
-        with_regex(&texts, &patterns, row, &mut compiled, |regex, text| match regex.captures_len() {
-            1 => Ok(regex.find(text).map(|found| found.as_str())),
-            2 => Ok(regex.captures(text).and_then(|captures| captures.get(1)).map(|found| found.as_str())),
-            _ => Err("the regular expression has more than one group".to_owned()),
-        })
-    })
-}
-
-/// `\1` to `\9` in the replacement are groups, `\0` the whole match, `\\` a backslash.
-fn regexp_replace(call: &Call<'_>) -> Result<ArrayRef> {
-    let (texts, patterns, others) = (call.texts(0)?, call.texts(1)?, call.texts(2)?);
-    let mut compiled = Compiled::default();
-    call.collect_text(|row| {
-        let Some(other) = others.get(row) else { return Ok(None) };
-        with_regex(&texts, &patterns, row, &mut compiled, |regex, text| {
-            let replacement = replacement(other, regex.captures_len())?;
-            Ok(Some(regex.replace_all(text, replacement.as_str())))
-        })
-    })
-}
-
-/// The replacement in the spelling of the library: `${1}` for `\1`, `$$` for `$`.
-fn replacement(text: &str, groups: usize) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '$' => out.push_str("$$"),
-            '\\' => {
-                match characters.next() {
-                    Some('\\') => out.push('\\'),
-                    Some(digit) if digit.to_digit(10).is_some_and(|group| (group as usize) < groups) => {
-                        out.push_str(&format!("${{{digit}}}"));
-                    }
-                    _ => return Err(
-                        "a backslash in the replacement is followed by no group of the regular expression"
-                            .to_owned(),
-                    ),
-                }
-            }
-            other => out.push(other),
-        }
-    }
-    Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replacements_are_rewritten() {
-        assert_eq!(replacement(r"a\1$\\", 2).unwrap(), "a${1}$$\\");
-        assert!(replacement(r"\2", 2).is_err() && replacement("\\", 2).is_err());
-    }
-
-    #[test]
-    fn a_regex_bomb_is_an_error() {
-        assert!(Compiled::default().get(r"((a{1000}){1000}){1000}").is_err());
-        assert!(Compiled::default().get("(").is_err());
-    }
 }

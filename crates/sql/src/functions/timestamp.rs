@@ -10,8 +10,9 @@ use datafusion::common::Result;
 
 use super::civil::{self, MICROS_PER_DAY, civil, in_range, instant, local, part, unit_micros, zone};
 use super::date::truncated;
+use super::json::build::string as json_string;
 use super::scalar::{Call, Cell, Definition, Form, form, optional};
-use super::text::timestamp_text;
+use super::text::{date_text, datetime_text, timestamp_text};
 use crate::types::Kind;
 
 const TIMESTAMP: &[Kind] = &[Kind::Timestamp];
@@ -83,7 +84,14 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         eval: parse,
     },
     Definition { name: "parse_datetime", forms: &[form(&[TEXT, TEXT], Kind::Datetime)], eval: parse },
-    Definition { name: "string", forms: &[optional(1, &[TIMESTAMP, TEXT], Kind::String)], eval: string },
+    Definition {
+        name: "string",
+        forms: &[
+            optional(1, &[TIMESTAMP, TEXT], Kind::String),
+            form(&[&[Kind::Date, Kind::Datetime, Kind::Json]], Kind::String),
+        ],
+        eval: string,
+    },
 ];
 
 /// Runs over a time and a zone.
@@ -220,6 +228,21 @@ fn to_int(call: &Call<'_>, unit: i64) -> Result<ArrayRef> {
 }
 
 fn string(call: &Call<'_>) -> Result<ArrayRef> {
+    match call.kind(0) {
+        Kind::Json => {
+            let documents = call.texts(0)?;
+            return call.collect_text(|row| documents.get(row).map_or(Ok(None), json_string));
+        }
+        Kind::Date => {
+            let dates = call.dates(0)?;
+            return call.collect_text(|row| Ok(dates.get(row).map(date_text)));
+        }
+        Kind::Datetime => {
+            let times = call.micros(0)?;
+            return call.collect_text(|row| Ok(times.get(row).map(|time| datetime_text(time, ' '))));
+        }
+        _ => {}
+    }
     let (times, zones) = (call.micros(0)?, call.texts_or(1, "UTC")?);
     call.collect_text(|row| match (times.get(row), zones.get(row)) {
         (Some(time), Some("UTC")) => Ok(Some(timestamp_text(time))),

@@ -44,7 +44,7 @@ fn check_node(plan: LogicalPlan, types_changed: &Cell<bool>) -> Result<Transform
     }
 }
 
-fn input_schema(plan: &LogicalPlan) -> DFSchemaRef {
+pub(super) fn input_schema(plan: &LogicalPlan) -> DFSchemaRef {
     match plan.inputs().as_slice() {
         [input] => Arc::clone(input.schema()),
         inputs => {

@@ -3,6 +3,7 @@
 
 mod check;
 mod operators;
+mod rows;
 mod source;
 mod unnest;
 
@@ -11,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result as PlanResult, TableReference};
@@ -29,7 +31,7 @@ use crate::error::{Code, SqlError, from_datafusion};
 use crate::functions;
 use crate::pseudonyms;
 use crate::results::Results;
-use crate::rewrite::{Columns, FoundTable, OutputColumn, Tables, rewrite};
+use crate::rewrite::{Columns, Fields, FoundTable, OutputColumn, Tables, rewrite};
 use crate::suggest::nearest;
 use crate::typed::METADATA_JSON_PATH;
 use crate::views::{View, ViewOrigin, Views};
@@ -129,7 +131,7 @@ impl<'a> Planner<'a> {
         let plan = SqlToRel::new_with_options(self, options)
             .sql_statement_to_plan(Statement::Query(Box::new(query)))
             .map_err(|error| self.explain(&error))?;
-        let plan = check::check(unnest::beside(plan)?)?;
+        let plan = rows::replace(check::check(unnest::beside(plan)?)?)?;
         if plan.schema().fields().len() != columns.len() {
             return Err(SqlError::internal("the plan has other columns than the query"));
         }
@@ -178,7 +180,11 @@ impl<'a> Planner<'a> {
         let columns: Columns = schema
             .fields()
             .iter()
-            .map(|field| OutputColumn { name: field.name().clone(), hidden: is_hidden(field) })
+            .map(|field| OutputColumn {
+                hidden: is_hidden(field),
+                fields: fields_of(field),
+                ..OutputColumn::shown(field.name().clone())
+            })
             .collect();
         // The real names stay below this projection, for the provider's own filters and statistics.
         let lowered: Vec<_> = schema
@@ -317,6 +323,19 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The fields of the structs that a column has arrays of.
+fn fields_of(field: &Field) -> Option<Fields> {
+    match field.data_type() {
+        DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
+            DataType::Struct(fields) => {
+                Some(fields.iter().map(|field| field.name().to_lowercase()).collect())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Whether `SELECT *` leaves a column of a table out.
 fn is_hidden(field: &Field) -> bool {
     HIDDEN_COLUMNS.contains(&field.name().as_str()) || field.metadata().contains_key(METADATA_JSON_PATH)
@@ -371,6 +390,10 @@ impl ContextProvider for Planner<'_> {
             Some((_, source)) => Ok(Arc::clone(source)),
             None => Err(SqlError::new(Code::NotFound, format!("table {name} does not exist")).into()),
         }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> PlanResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

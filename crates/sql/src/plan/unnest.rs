@@ -71,7 +71,10 @@ fn over(plan: &LogicalPlan, before: &Arc<LogicalPlan>, keeps_rows: bool) -> Resu
             let columns = before.schema().columns().into_iter().map(Expr::Column);
             let own = projection.expr.iter().map(|expr| {
                 let here = expr.clone().transform_up(|expr| match expr {
-                    Expr::OuterReferenceColumn(_, column) => Ok(Transformed::yes(Expr::Column(column))),
+                    // Others are of a query further out.
+                    Expr::OuterReferenceColumn(_, column) if before.schema().has_column(&column) => {
+                        Ok(Transformed::yes(Expr::Column(column)))
+                    }
                     other => Ok(Transformed::no(other)),
                 });
                 // Known by the name that it had.

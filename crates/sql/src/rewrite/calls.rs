@@ -2,10 +2,13 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, NullTreatment, ObjectName,
-    ObjectNamePart, Value, helpers::attached_token::AttachedToken,
+    FunctionArgumentList, FunctionArguments, ObjectName, ObjectNamePart, Value,
+    helpers::attached_token::AttachedToken,
 };
 
+use super::aggregates::{
+    bounded, by, check_percentile, concatenated, countif, limited, refuse_clauses, take_limit, with_delimiter,
+};
 use super::expr::as_interval;
 use super::literal::{string, string_value};
 use super::plain;
@@ -63,8 +66,11 @@ pub(super) fn rewrite_call(mut function: Function, now_micros: i64) -> Result<Ex
         _ => return Err(unknown(&written)),
     };
     refuse_clauses(&function, &name)?;
-    if matches!(name.as_str(), "offset" | "ordinal" | "safe_offset" | "safe_ordinal" | "week") {
-        // Only inside [...], or as a date part: what is around takes it apart.
+    if matches!(
+        name.as_str(),
+        "offset" | "ordinal" | "safe_offset" | "safe_ordinal" | "week" | "all" | "some"
+    ) {
+        // Only inside [...], as a date part, or behind LIKE: what is around takes it apart.
         return Ok(Expr::Function(function));
     }
     positional(&mut function, &name)?;
@@ -104,7 +110,7 @@ fn unknown(written: &str) -> SqlError {
 }
 
 /// Other spellings of one function.
-fn canonical(name: &str) -> &str {
+pub(super) fn canonical(name: &str) -> &str {
     match name {
         "ceiling" => "ceil",
         "power" => "pow",
@@ -116,96 +122,40 @@ fn canonical(name: &str) -> &str {
     }
 }
 
-fn refuse_clauses(function: &Function, name: &str) -> Result<(), SqlError> {
-    if function.filter.is_some() {
-        return Err(
-            SqlError::invalid("FILTER is not GoogleSQL").hint("use COUNTIF, or IF inside the aggregate")
-        );
-    }
-    if !function.within_group.is_empty() {
-        return Err(SqlError::invalid("WITHIN GROUP is not GoogleSQL"));
-    }
-    let FunctionArguments::List(list) = &function.args else {
-        return match function.args {
-            FunctionArguments::Subquery(_) => {
-                Err(SqlError::unsupported(format!("{}(SELECT ...) is not supported", name.to_uppercase())))
+/// Named arguments put in their places.
+fn positional(function: &mut Function, name: &str) -> Result<(), SqlError> {
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let mut placed = Vec::with_capacity(list.args.len());
+    for argument in std::mem::take(&mut list.args) {
+        let (parameter, value) = match argument {
+            FunctionArg::Unnamed(_) => {
+                placed.push(argument);
+                continue;
             }
-            _ => Ok(()),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
+                (name.value.to_lowercase(), value)
+            }
+            other => return Err(SqlError::invalid(format!("argument {other} is not a value"))),
         };
-    };
-    let aggregates = matches!(known(canonical(name)), Some(Known::Aggregate | Known::Window));
-    if list.duplicate_treatment.is_some() && !aggregates {
-        return Err(SqlError::unsupported(format!("DISTINCT in {} is not supported", name.to_uppercase())));
-    }
-    for clause in &list.clauses {
-        match clause {
-            _ if !aggregates => {
-                return Err(SqlError::invalid(format!("{} takes no {clause}", name.to_uppercase())));
+        let unnamed = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
+        match (name, parameter.as_str()) {
+            ("parse_json" | "float64", "wide_number_mode")
+            | ("to_json_string", "pretty_print")
+            | ("json_keys", "max_depth") => {}
+            ("json_keys", "mode") => {
+                let all = Expr::Value(Value::Number(i64::MAX.to_string(), false).into());
+                placed.extend((placed.len() == 1).then(|| unnamed(all)));
             }
-            FunctionArgumentClause::IgnoreOrRespectNulls(_) | FunctionArgumentClause::OrderBy(_) => {}
-            FunctionArgumentClause::Limit(_)
-                if matches!(name, "array_agg" | "string_agg") && function.over.is_none() => {}
-            other => {
+            _ => {
                 return Err(SqlError::unsupported(format!(
-                    "{}: {other} is not supported",
+                    "{}: argument {parameter} is not supported",
                     name.to_uppercase()
                 )));
             }
         }
+        placed.push(unnamed(value));
     }
-    Ok(())
-}
-
-/// Takes the LIMIT out of an aggregate's arguments.
-fn take_limit(function: &mut Function, name: &str) -> Result<Option<Expr>, SqlError> {
-    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
-    let is_limit = |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::Limit(_));
-    let Some(index) = list.clauses.iter().position(is_limit) else { return Ok(None) };
-    match list.clauses.remove(index) {
-        FunctionArgumentClause::Limit(limit @ Expr::Value(_)) => Ok(Some(limit)),
-        _ => Err(SqlError::invalid(format!("{}: LIMIT takes a number", name.to_uppercase()))),
-    }
-}
-
-/// ARRAY_AGG or STRING_AGG of the first values only: the whole array, and then its first elements.
-fn limited(mut function: Function, name: &str, limit: Expr, now_micros: i64) -> Result<Expr, SqlError> {
-    let between = match (name, arguments(&function).as_slice()) {
-        ("array_agg", _) => None,
-        (_, [_]) => Some(string(",")),
-        (_, [_, between]) => Some(between.clone()),
-        (_, given) => return Err(wrong_count(name, given.len())),
-    };
-    if let (FunctionArguments::List(list), Some(_)) = (&mut function.args, &between) {
-        list.args.truncate(1);
-        list.clauses.push(FunctionArgumentClause::IgnoreOrRespectNulls(NullTreatment::IgnoreNulls));
-    }
-    function.name = ObjectName(vec![ObjectNamePart::Identifier(plain("array_agg"))]);
-    let first = call("#first", vec![rewrite_call(function, now_micros)?, limit]);
-    Ok(match between {
-        Some(between) => call("#join", vec![first, between]),
-        None => first,
-    })
-}
-
-/// Named arguments put in their places; only PARSE_JSON has one here.
-fn positional(function: &mut Function, name: &str) -> Result<(), SqlError> {
-    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
-    for argument in &mut list.args {
-        let (parameter, value) = match argument {
-            FunctionArg::Unnamed(_) => continue,
-            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
-                (name.value.to_lowercase(), value.clone())
-            }
-            other => return Err(SqlError::invalid(format!("argument {other} is not a value"))),
-        };
-        if (name, parameter.as_str()) != ("parse_json", "wide_number_mode") {
-            return Err(SqlError::unsupported(format!(
-                "{}: argument {parameter} is not supported",
-                name.to_uppercase()
-            )));
-        }
-        *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
-    }
+    list.args = placed;
     Ok(())
 }
 
@@ -217,14 +167,33 @@ fn special(name: &str, safe: bool, function: &Function, now_micros: i64) -> Resu
         ("if", [condition, yes, no]) => case(condition, yes, Some(no)),
         ("ifnull", [value, other]) => call("coalesce", vec![value.clone(), other.clone()]),
         ("if" | "ifnull", given) => return Err(wrong_count(name, given.len())),
-        ("countif", [condition]) => {
-            let one = Expr::Value(Value::Number("1".to_owned(), false).into());
-            let mut counted = match call("count", vec![case(condition, &one, None)]) {
-                Expr::Function(counted) => counted,
-                other => return Ok(Some(other)),
-            };
-            counted.over.clone_from(&function.over);
-            Expr::Function(counted)
+        ("countif", [condition]) => countif(function, condition),
+        ("max_by" | "min_by", [value, other]) => by(name, function, value, other)?,
+        ("any_value", _) => match bounded(function) {
+            Some(bounded) => bounded,
+            None => return Ok(None),
+        },
+        ("array_concat_agg", _) => concatenated(function)?,
+        ("percentile_cont" | "percentile_disc", _) => {
+            check_percentile(function, name)?;
+            return Ok(None);
+        }
+        ("json_object", []) => call("parse_json", vec![string("{}")]),
+        ("json_array", []) => call("parse_json", vec![string("[]")]),
+        ("generate_date_array", [first, last, step @ ..]) => {
+            stepped(&safely(name), "date", &[first, last], step.first())?
+        }
+        ("generate_timestamp_array", [first, last, step]) => {
+            stepped(&safely(name), "timestamp", &[first, last], Some(step))?
+        }
+        ("normalize" | "normalize_and_casefold", [value, Expr::Identifier(mode)]) => {
+            call(&safely(name), vec![value.clone(), string(mode.value.to_lowercase())])
+        }
+        ("contains_substr", [value, wanted]) if string_value(wanted).is_some() => {
+            call(&safely(name), vec![value.clone(), wanted.clone()])
+        }
+        ("contains_substr", [_, _]) => {
+            return Err(SqlError::invalid("CONTAINS_SUBSTR takes a literal to search for"));
         }
         ("count", []) if matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()) => {
             return Err(wrong_count(name, 0));
@@ -267,7 +236,7 @@ fn special(name: &str, safe: bool, function: &Function, now_micros: i64) -> Resu
             call(name.trim_start_matches("current_"), vec![now(now_micros), zone.clone()])
         }
         ("string_agg", [_]) => return Ok(Some(with_delimiter(function))),
-        ("rand", []) => call(name, vec![string("")]),
+        ("rand" | "generate_uuid", []) => call(name, vec![string("")]),
         _ => return Ok(None),
     }))
 }
@@ -277,21 +246,27 @@ fn now(now_micros: i64) -> Expr {
     call("timestamp_micros", vec![Expr::Value(Value::Number(now_micros.to_string(), false).into())])
 }
 
-/// STRING_AGG with the delimiter that it has when none is given.
-fn with_delimiter(function: &Function) -> Expr {
-    let mut function = function.clone();
-    function.name = ObjectName(vec![ObjectNamePart::Identifier(plain("string_agg"))]);
-    if let FunctionArguments::List(list) = &mut function.args {
-        list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(string(","))));
-    }
-    Expr::Function(function)
+/// GENERATE_DATE_ARRAY and its kin; texts among the ends are what they are compared with.
+fn stepped(name: &str, of: &str, ends: &[&Expr], step: Option<&Expr>) -> Result<Expr, SqlError> {
+    let end = |expr: &&Expr| match string_value(expr) {
+        Some(_) => call(&format!("cast#{of}"), vec![(*expr).clone()]),
+        None => (*expr).clone(),
+    };
+    let one = || Expr::Value(Value::Number("1".to_owned(), false).into());
+    let step = match step {
+        None => [one(), string("day")],
+        Some(step) => as_interval(step).ok_or_else(|| {
+            SqlError::invalid(format!("{} takes INTERVAL n PART as its last argument", name.to_uppercase()))
+        })?,
+    };
+    Ok(call(name, ends.iter().map(end).chain(step).collect()))
 }
 
-fn wrong_count(name: &str, given: usize) -> SqlError {
+pub(super) fn wrong_count(name: &str, given: usize) -> SqlError {
     SqlError::invalid(format!("{} does not take {given} arguments", name.to_uppercase()))
 }
 
-fn case(condition: &Expr, yes: &Expr, no: Option<&Expr>) -> Expr {
+pub(super) fn case(condition: &Expr, yes: &Expr, no: Option<&Expr>) -> Expr {
     Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),

@@ -3,16 +3,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function, Ident, Query,
-    Subscript, TrimWhereField, TypedString, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
-    WindowSpec, WindowType,
+    AccessExpr, Array, BinaryOperator, CastKind, CeilFloorKind, DataType as SqlType, Expr, Function,
+    FunctionArguments, Ident, Query, Subscript, TrimWhereField, TypedString, UnaryOperator, Value, VisitMut,
+    VisitorMut, WindowSpec, WindowType,
 };
 
 use super::calls::{call, part_of_field, rewrite_call};
+use super::cast::{alike, cast, named, typed_struct};
 use super::literal::{literal, string, string_value};
 use super::{Rewriter, plain};
 use crate::error::SqlError;
-use crate::functions::is_aggregate;
 
 /// Stands for `INTERVAL n PART` until the operator or function around it takes it apart.
 pub(super) const INTERVAL: &str = "#interval";
@@ -59,7 +59,7 @@ impl VisitorMut for Walk<'_, '_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         self.subquery_depth += 1;
         if self.subquery_depth == 1
-            && let Err(error) = self.rewriter.query(query)
+            && let Err(error) = self.rewriter.value_query(query)
         {
             return ControlFlow::Break(Box::new(error));
         }
@@ -85,6 +85,19 @@ impl VisitorMut for Walk<'_, '_> {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         if self.subquery_depth > 0 {
             return ControlFlow::Continue(());
+        }
+        let named = match expr {
+            Expr::Identifier(name) => self.rewriter.bare_name(&name.value),
+            Expr::CompoundIdentifier(path) => Ok(self.rewriter.field_path(path)),
+            _ => Ok(None),
+        };
+        match named {
+            Ok(None) => {}
+            Ok(Some(named)) => {
+                *expr = named;
+                return ControlFlow::Continue(());
+            }
+            Err(error) => return ControlFlow::Break(Box::new(error)),
         }
         let now = self.rewriter.tables.now_micros();
         match rewrite_node(std::mem::replace(expr, Expr::Value(Value::Null.into())), now) {
@@ -151,14 +164,22 @@ fn rewrite_node(expr: Expr, now_micros: i64) -> Result<Expr, SqlError> {
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => call("#bit_not", vec![*expr]),
         Expr::Between { expr, negated, low, high } => between(&expr, negated, *low, *high),
         Expr::InUnnest { expr, array_expr, negated } => match *array_expr {
-            Expr::Array(array) => Expr::InList { expr, list: array.elem, negated },
-            _ => {
-                return Err(SqlError::unsupported(
-                    "IN UNNEST of anything but a literal array is not supported",
-                )
-                .hint("write IN UNNEST([...]) or IN (SELECT ...)"));
+            Expr::Array(array) if !array.elem.is_empty() => Expr::InList { expr, list: array.elem, negated },
+            array => {
+                let within = call("#in_array", vec![*expr, array]);
+                if negated {
+                    Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(within) }
+                } else {
+                    within
+                }
             }
         },
+        // What the plan makes of it is in `crate::plan`.
+        Expr::Function(Function { name, args: FunctionArguments::Subquery(query), .. })
+            if name.to_string().eq_ignore_ascii_case("array") =>
+        {
+            call("#array_of", vec![Expr::Subquery(query)])
+        }
         Expr::Function(function) => rewrite_function(function, now_micros)?,
         Expr::CompoundFieldAccess { root, access_chain } => access(*root, access_chain)?,
         other => special_form(other)?,
@@ -190,8 +211,8 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
             expr,
             field: CeilFloorKind::DateTimeField(datafusion::sql::sqlparser::ast::DateTimeField::NoDateTime),
         } => call("floor", vec![*expr]),
-        Expr::Like { any: false, escape_char: None, .. }
-        | Expr::IsFalse(_)
+        Expr::Like { negated, any, expr, pattern, escape_char: None } => like(negated, any, expr, *pattern)?,
+        Expr::IsFalse(_)
         | Expr::IsNotFalse(_)
         | Expr::IsTrue(_)
         | Expr::IsNotTrue(_)
@@ -208,26 +229,25 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
         | Expr::UnaryOp { op: UnaryOperator::Not, .. }
         | Expr::Nested(_)
         | Expr::Case { .. }
-        | Expr::Array(_)
         | Expr::Wildcard(_)
         | Expr::AtTimeZone { .. } => expr,
+        Expr::Array(array) => Expr::Array(Array { elem: alike(array.elem), ..array }),
         Expr::Named { expr, name } => Expr::Named { expr, name: plain(&name.value.to_lowercase()) },
         Expr::Struct { values, fields } if fields.is_empty() => {
             Expr::Struct { values: named(values), fields }
         }
-        Expr::Struct { .. } => {
-            return Err(SqlError::unsupported("STRUCT<types>(...) is not supported")
-                .hint("write STRUCT(value AS name, ...)"));
-        }
+        Expr::Struct { values, fields } => typed_struct(values, &fields, false)?,
+        // Fields without names.
+        Expr::Tuple(values) => Expr::Struct { values, fields: Vec::new() },
         Expr::ILike { .. } | Expr::SimilarTo { .. } | Expr::RLike { .. } => {
             return Err(SqlError::invalid("ILIKE, SIMILAR TO and RLIKE are not GoogleSQL")
                 .hint("use LOWER(x) LIKE ..., or REGEXP_CONTAINS(x, r'...')"));
         }
-        Expr::Like { .. } => {
-            return Err(SqlError::unsupported("LIKE ANY and LIKE ... ESCAPE are not supported"));
+        Expr::Like { escape_char: Some(_), .. } => {
+            return Err(SqlError::invalid("LIKE ... ESCAPE is not GoogleSQL").hint("write \\\\% for a %"));
         }
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
-            return Err(SqlError::unsupported("GROUPING SETS, CUBE and ROLLUP are not supported"));
+            return Err(SqlError::invalid("GROUPING SETS, CUBE and ROLLUP belong into GROUP BY"));
         }
         other => {
             return Err(SqlError::unsupported(format!(
@@ -238,26 +258,46 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
     })
 }
 
-/// The fields of a STRUCT, with the names of the columns that they are, where no two are alike.
-fn named(values: Vec<Expr>) -> Vec<Expr> {
-    let names: Vec<_> = values.iter().map(field_name).collect();
-    let unique = |name: &Ident| names.iter().flatten().filter(|other| other.value == name.value).count() == 1;
-    let pairs = values.into_iter().zip(names.iter());
-    pairs
-        .map(|(value, name)| match (value, name) {
-            (value @ Expr::Named { .. }, _) => value,
-            (value, Some(name)) if unique(name) => Expr::Named { expr: Box::new(value), name: name.clone() },
-            (value, _) => value,
-        })
-        .collect()
-}
-
-fn field_name(value: &Expr) -> Option<Ident> {
-    match value {
-        Expr::Identifier(name) | Expr::Named { name, .. } => Some(plain(&name.value)),
-        Expr::CompoundIdentifier(path) => path.last().map(|name| plain(&name.value)),
-        _ => None,
+/// `x LIKE pattern`, `LIKE ANY (patterns)` and `LIKE ALL (patterns)`.
+fn like(negated: bool, any: bool, expr: Box<Expr>, pattern: Expr) -> Result<Expr, SqlError> {
+    let one = |pattern| Expr::Like {
+        negated: false,
+        any: false,
+        expr: expr.clone(),
+        pattern: Box::new(pattern),
+        escape_char: None,
+    };
+    let quantifier = match &pattern {
+        Expr::Function(function) => function.name.to_string().to_lowercase(),
+        _ => String::new(),
+    };
+    let (patterns, op) = match (any, quantifier.as_str(), pattern) {
+        (true, _, Expr::Struct { values, fields }) if fields.is_empty() => (values, BinaryOperator::Or),
+        (true, _, Expr::Nested(pattern)) => (vec![*pattern], BinaryOperator::Or),
+        (false, "some", Expr::Function(function)) => (super::calls::arguments(&function), BinaryOperator::Or),
+        (false, "all", Expr::Function(function)) => (super::calls::arguments(&function), BinaryOperator::And),
+        (false, _, pattern) => {
+            return Ok(Expr::Like { negated, any, expr, pattern: Box::new(pattern), escape_char: None });
+        }
+        _ => {
+            return Err(SqlError::unsupported(
+                "LIKE ANY and LIKE ALL of anything but patterns in parentheses",
+            )
+            .hint("write LIKE ANY ('a%', 'b%')"));
+        }
+    };
+    if negated {
+        return Err(SqlError::unsupported("NOT LIKE ANY and NOT LIKE ALL are not supported")
+            .hint("write NOT (x LIKE ANY (...))"));
     }
+    let mut tests = patterns.into_iter().map(one);
+    let first = tests.next().ok_or_else(|| SqlError::invalid("LIKE without a pattern"))?;
+    let all = tests.fold(first, |left, right| Expr::BinaryOp {
+        left: Box::new(left),
+        op: op.clone(),
+        right: Box::new(right),
+    });
+    Ok(Expr::Nested(Box::new(all)))
 }
 
 fn shortened(expr: &Expr) -> String {
@@ -364,93 +404,4 @@ fn rewrite_function(mut function: Function, now_micros: i64) -> Result<Expr, Sql
         None => {}
     }
     rewrite_call(function, now_micros)
-}
-
-/// The cast as a call of our own function, named after the target type.
-pub(super) fn cast(expr: Expr, target: &SqlType, safe: bool) -> Result<Expr, SqlError> {
-    let unsupported = || {
-        Err(SqlError::unsupported(format!("CAST to {target} is not supported"))
-            .hint("the types are INT64, FLOAT64, NUMERIC, BOOL, STRING, BYTES, DATE, DATETIME and TIMESTAMP"))
-    };
-    let name = match target {
-        SqlType::Int64
-        | SqlType::Int(None)
-        | SqlType::Integer(None)
-        | SqlType::BigInt(None)
-        | SqlType::SmallInt(None)
-        | SqlType::TinyInt(None) => "int64",
-        SqlType::Float64 => "float64",
-        SqlType::Bool | SqlType::Boolean => "bool",
-        SqlType::String(None) => "string",
-        SqlType::Bytes(None) => "bytes",
-        SqlType::Date => "date",
-        SqlType::Datetime(None) => "datetime",
-        SqlType::Timestamp(None, _) => "timestamp",
-        SqlType::Numeric(info) | SqlType::Decimal(info) => match info {
-            datafusion::sql::sqlparser::ast::ExactNumberInfo::None => "numeric",
-            _ => return unsupported(),
-        },
-        SqlType::Custom(name, modifiers) if modifiers.is_empty() => {
-            match name.to_string().to_lowercase().as_str() {
-                "byteint" => "int64",
-                _ => return unsupported(),
-            }
-        }
-        _ => return unsupported(),
-    };
-    Ok(call(&format!("{}{name}", if safe { "safe_cast#" } else { "cast#" }), vec![expr]))
-}
-
-/// What an expression is made of, subqueries not looked into.
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    aggregates: bool,
-    windows: bool,
-    columns: bool,
-    subquery_depth: usize,
-}
-
-impl Contents {
-    pub(super) fn of(expr: &Expr) -> Self {
-        let mut contents = Self::default();
-        let _ = Visit::visit(expr, &mut contents);
-        contents
-    }
-
-    /// Whether it names a column.
-    pub(super) fn names_columns(&self) -> bool {
-        self.columns
-    }
-
-    /// Whether GROUP BY ALL groups by it.
-    pub(super) fn groupable(&self) -> bool {
-        self.columns && !self.aggregates && !self.windows
-    }
-}
-
-impl Visitor for Contents {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.subquery_depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.subquery_depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if self.subquery_depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        match expr {
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => self.columns = true,
-            Expr::Function(function) if function.over.is_some() => self.windows = true,
-            Expr::Function(function) => self.aggregates |= is_aggregate(&function.name.to_string()),
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
 }

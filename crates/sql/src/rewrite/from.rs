@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::calls::call;
 use super::unnest::always;
-use super::{Columns, Rewriter, plain, renamed};
+use super::{Columns, Fields, Rewriter, plain, renamed};
 use crate::error::SqlError;
 use crate::suggest::nearest;
 
@@ -20,6 +20,11 @@ pub(super) struct StarColumn {
     pub(super) table: String,
     pub(super) name: String,
     pub(super) hidden: bool,
+    pub(super) fields: Option<Fields>,
+    /// A field of an unnested struct: `expr` is no column of that name.
+    pub(super) is_field: bool,
+    /// The elements of an unnested array: the table's name means them, too.
+    pub(super) is_element: bool,
 }
 
 /// What a FROM clause offers, in order.
@@ -41,21 +46,27 @@ impl FromScope {
 impl Rewriter<'_> {
     pub(super) fn from(&mut self, from: &mut [TableWithJoins]) -> Result<FromScope, SqlError> {
         let mut scope = FromScope::default();
+        let outer = std::mem::take(&mut self.visible);
         for item in from {
             let first = scope.tables.is_empty();
             scope = scope.join(self.table_with_joins(item, first)?);
         }
+        self.visible = outer;
         Ok(scope)
     }
 
     /// `first`: no table stands before it.
     fn table_with_joins(&mut self, item: &mut TableWithJoins, first: bool) -> Result<FromScope, SqlError> {
+        self.array_of_table(&mut item.relation);
         let mut scope = self.factor(&mut item.relation, first)?;
+        self.visible.extend(scope.star.iter().cloned());
         for join in &mut item.joins {
+            self.array_of_table(&mut join.relation);
             if matches!(join.relation, TableFactor::UNNEST { .. }) {
                 always(&mut join.join_operator);
             }
             let right = self.factor(&mut join.relation, false)?;
+            self.visible.extend(right.star.iter().cloned());
             scope = self.join(join, scope, right)?;
         }
         Ok(scope)
@@ -185,10 +196,13 @@ impl Rewriter<'_> {
         let star = columns
             .iter()
             .map(|column| StarColumn {
-                expr: qualified(&name, &column.name),
+                expr: qualified(&name, &column.inside()),
                 table: name.clone(),
                 name: column.name.clone(),
                 hidden: column.hidden,
+                fields: column.fields.clone(),
+                is_field: false,
+                is_element: false,
             })
             .collect();
         Ok(FromScope { star, tables: vec![name] })

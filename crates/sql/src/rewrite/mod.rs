@@ -5,23 +5,30 @@
 //! and EXCEPT and REPLACE need nobody else. Casts, literals, intervals and calls become calls of our
 //! own functions.
 
+mod aggregates;
 mod calls;
+mod cast;
+mod contents;
 mod expr;
+mod fields;
 mod from;
 mod literal;
+mod recursive;
 mod select;
-mod shape;
+pub(crate) mod shape;
 mod unnest;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, OrderBy, OrderByKind, Query, SetExpr, SetOperator, SetQuantifier,
+    self, Expr, LimitClause, OrderBy, OrderByKind, Query, SelectItem, SetExpr, SetOperator, SetQuantifier,
 };
 
 use crate::error::SqlError;
 use crate::parse::too_deep;
+pub(crate) use fields::Fields;
+use from::StarColumn;
 
 /// A column that a table, view or subquery has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +37,22 @@ pub(crate) struct OutputColumn {
     pub(crate) name: String,
     /// Left out of `*`.
     pub(crate) hidden: bool,
+    /// Which of the columns of one name it is, counted from 1; 0: there is no other. Such columns pass
+    /// through `*` and are found by no name.
+    pub(crate) copy: usize,
+    /// The fields of its elements, when it is known to be an array of structs.
+    pub(crate) fields: Option<Fields>,
 }
 
 impl OutputColumn {
     pub(crate) fn shown(name: impl Into<String>) -> Self {
-        Self { name: name.into(), hidden: false }
+        Self { name: name.into(), hidden: false, copy: 0, fields: None }
+    }
+
+    /// The name inside the plan.
+    pub(crate) fn inside(&self) -> String {
+        let lower = self.name.to_lowercase();
+        if self.copy == 0 { lower } else { format!("{lower}#{}", self.copy) }
     }
 }
 
@@ -64,9 +82,33 @@ pub(crate) trait Tables {
 /// What GoogleSQL forbids, what is not supported, tables that do not exist.
 pub(crate) fn rewrite(query: &mut Query, tables: &dyn Tables) -> Result<Columns, SqlError> {
     shape::flatten(query)?;
-    let mut rewriter =
-        Rewriter { tables, ctes: Vec::new(), cte_names: HashSet::new(), depth: 0, aliases_made: 0 };
-    rewriter.query(query)
+    let mut rewriter = Rewriter {
+        tables,
+        ctes: Vec::new(),
+        cte_names: HashSet::new(),
+        depth: 0,
+        aliases_made: 0,
+        visible: Vec::new(),
+        scopes: Vec::new(),
+        rows: Rows::Columns,
+    };
+    let columns = rewriter.query(query)?;
+    match columns.iter().find(|column| column.copy > 1) {
+        Some(OutputColumn { name, .. }) => {
+            Err(SqlError::invalid(format!("duplicate column name {name} in the result"))
+                .hint("give one of them another name with AS, or leave it out with * EXCEPT"))
+        }
+        None => Ok(columns),
+    }
+}
+
+/// What a query's rows are to whoever reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Rows {
+    #[default]
+    Columns,
+    /// A row of SELECT AS STRUCT is one value.
+    Values,
 }
 
 /// The state of one rewrite.
@@ -78,6 +120,12 @@ pub(crate) struct Rewriter<'a> {
     cte_names: HashSet<String>,
     depth: usize,
     aliases_made: usize,
+    /// The columns of the tables so far in the FROM clause that is being rewritten.
+    visible: Vec<StarColumn>,
+    /// The columns of the FROM clauses around an expression, innermost last.
+    scopes: Vec<Vec<StarColumn>>,
+    /// What the next query's rows are.
+    rows: Rows,
 }
 
 /// A name that WITH defines.
@@ -92,7 +140,15 @@ struct Cte {
 const QUERY_DEPTH_MAX: usize = 100;
 
 impl Rewriter<'_> {
+    /// Rewrites a query in an expression: its rows are values there.
+    fn value_query(&mut self, query: &mut Query) -> Result<Columns, SqlError> {
+        self.rows = Rows::Values;
+        self.query(query)
+    }
+
     fn query(&mut self, query: &mut Query) -> Result<Columns, SqlError> {
+        let rows = std::mem::take(&mut self.rows);
+        let visible = std::mem::take(&mut self.visible);
         self.depth += 1;
         if self.depth > QUERY_DEPTH_MAX {
             return Err(too_deep());
@@ -100,29 +156,47 @@ impl Rewriter<'_> {
         self.refuse_clauses(query)?;
         self.ctes.push(HashMap::new());
         if let Some(with) = &mut query.with {
-            if with.recursive {
-                return Err(SqlError::unsupported("WITH RECURSIVE is not supported"));
-            }
             for cte in &mut with.cte_tables {
-                let mut columns = self.query(&mut cte.query)?;
-                if !cte.alias.columns.is_empty() {
-                    columns = renamed(&columns, &mut cte.alias.columns)?;
-                }
-                let name = cte.alias.name.value.to_lowercase();
-                let inside = self.unused_cte_name(&name);
-                cte.alias.name = plain(&inside);
-                if let Some(scope) = self.ctes.last_mut()
-                    && scope.insert(name.clone(), Cte { inside, columns }).is_some()
-                {
-                    return Err(SqlError::invalid(format!("WITH defines {name} twice")));
-                }
+                self.cte(cte, with.recursive)?;
             }
         }
-        let columns = self.body(&mut query.body)?;
+        let before = self.scopes.len();
+        let columns = self.body(&mut query.body, rows)?;
+        if rows == Rows::Values {
+            struct_keys(query);
+        }
+        // ORDER BY sees what FROM has, but the SELECT list goes before.
+        if let Some(scope) = self.scopes.get_mut(before) {
+            scope.retain(|column| !columns.iter().any(|own| own.name.eq_ignore_ascii_case(&column.name)));
+        }
         self.order_and_limit(query)?;
+        self.scopes.truncate(before);
         self.ctes.pop();
         self.depth -= 1;
+        self.visible = visible;
         Ok(columns)
+    }
+
+    fn cte(&mut self, cte: &mut ast::Cte, recursive: bool) -> Result<(), SqlError> {
+        if recursive && self.recursive(cte)? {
+            return Ok(());
+        }
+        let mut columns = self.query(&mut cte.query)?;
+        if !cte.alias.columns.is_empty() {
+            columns = renamed(&columns, &mut cte.alias.columns)?;
+        }
+        self.define(cte, columns)
+    }
+
+    /// Makes a name of WITH known.
+    fn define(&mut self, cte: &mut ast::Cte, columns: Columns) -> Result<(), SqlError> {
+        let name = cte.alias.name.value.to_lowercase();
+        let inside = self.unused_cte_name(&name);
+        cte.alias.name = plain(&inside);
+        match self.ctes.last_mut().and_then(|scope| scope.insert(name.clone(), Cte { inside, columns })) {
+            Some(_) => Err(SqlError::invalid(format!("WITH defines {name} twice"))),
+            None => Ok(()),
+        }
     }
 
     fn unused_cte_name(&mut self, name: &str) -> String {
@@ -150,10 +224,13 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn body(&mut self, body: &mut SetExpr) -> Result<Columns, SqlError> {
+    fn body(&mut self, body: &mut SetExpr, rows: Rows) -> Result<Columns, SqlError> {
         match body {
-            SetExpr::Select(select) => self.select(select),
-            SetExpr::Query(query) => self.query(query),
+            SetExpr::Select(select) => self.select(select, rows),
+            SetExpr::Query(query) => {
+                self.rows = rows;
+                self.query(query)
+            }
             SetExpr::SetOperation { left, op, set_quantifier, right } => {
                 if *set_quantifier == SetQuantifier::None {
                     return Err(SqlError::invalid(format!("{op} without ALL or DISTINCT"))
@@ -166,15 +243,12 @@ impl Rewriter<'_> {
                         return Err(SqlError::unsupported(format!("{op} {quantifier} is not supported")));
                     }
                 }
-                let columns = self.body(left)?;
-                let others = self.body(right)?;
-                if columns.len() != others.len() {
-                    return Err(SqlError::invalid(format!(
-                        "{op}: the first query has {} columns, the second {}",
-                        columns.len(),
-                        others.len()
-                    )));
-                }
+                let before = self.scopes.len();
+                let columns = self.body(left, rows)?;
+                self.scopes.truncate(before);
+                let others = self.body(right, rows)?;
+                self.scopes.truncate(before);
+                same_count(*op, &columns, &others)?;
                 Ok(columns)
             }
             SetExpr::Values(_) => Err(SqlError::invalid("VALUES is not a query in GoogleSQL")
@@ -230,16 +304,47 @@ impl Rewriter<'_> {
     }
 }
 
+/// # Errors
+/// When a set operation's queries have not the same number of columns.
+fn same_count(op: SetOperator, columns: &Columns, others: &Columns) -> Result<(), SqlError> {
+    match (columns.len(), others.len()) {
+        (one, other) if one == other => Ok(()),
+        (one, other) => {
+            Err(SqlError::invalid(format!("{op}: the first query has {one} columns, the second {other}")))
+        }
+    }
+}
+
+/// ORDER BY names columns of SELECT AS STRUCT, which are fields of its one column now.
+fn struct_keys(query: &mut Query) {
+    let (SetExpr::Select(select), Some(OrderBy { kind: OrderByKind::Expressions(keys), .. })) =
+        (query.body.as_ref(), &mut query.order_by)
+    else {
+        return;
+    };
+    let [SelectItem::ExprWithAlias { expr: Expr::Struct { values, .. }, .. }] = select.projection.as_slice()
+    else {
+        return;
+    };
+    for key in keys {
+        let Expr::Identifier(wanted) = &key.expr else { continue };
+        let field = values.iter().find_map(|value| match value {
+            Expr::Named { expr, name } if name.value.eq_ignore_ascii_case(&wanted.value) => Some(expr),
+            _ => None,
+        });
+        if let Some(field) = field {
+            key.expr = field.as_ref().clone();
+        }
+    }
+}
+
 /// An identifier that means exactly these letters, because the planner is told to change none.
-pub(crate) fn plain(name: &str) -> datafusion::sql::sqlparser::ast::Ident {
-    datafusion::sql::sqlparser::ast::Ident::new(name)
+pub(crate) fn plain(name: &str) -> ast::Ident {
+    ast::Ident::new(name)
 }
 
 /// Columns under the names of an alias's column list.
-fn renamed(
-    columns: &Columns,
-    aliases: &mut [datafusion::sql::sqlparser::ast::TableAliasColumnDef],
-) -> Result<Columns, SqlError> {
+fn renamed(columns: &Columns, aliases: &mut [ast::TableAliasColumnDef]) -> Result<Columns, SqlError> {
     if columns.len() != aliases.len() {
         return Err(SqlError::invalid(format!(
             "{} column names for a query of {} columns",
@@ -247,7 +352,13 @@ fn renamed(
             columns.len()
         )));
     }
-    let shown = aliases.iter().map(|alias| OutputColumn::shown(alias.name.value.clone())).collect();
+    let named = aliases.iter().zip(columns.iter());
+    let shown = named
+        .map(|(alias, column)| OutputColumn {
+            fields: column.fields.clone(),
+            ..OutputColumn::shown(alias.name.value.clone())
+        })
+        .collect();
     for alias in aliases {
         alias.name = plain(&alias.name.value.to_lowercase());
     }

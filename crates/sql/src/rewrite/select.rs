@@ -1,14 +1,20 @@
 //! SELECT: writes out every `*`, names every column, resolves GROUP BY.
 
+use std::collections::HashMap;
+
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Distinct, Expr, GroupByExpr, Ident, NamedWindowExpr, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Value, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, Value, ValueTableMode, WildcardAdditionalOptions,
 };
 
+use super::contents::Contents;
 use super::from::{FromScope, StarColumn};
-use super::{Columns, OutputColumn, Rewriter, expr::Contents, plain};
+use super::{Columns, OutputColumn, Rewriter, Rows, plain};
 use crate::error::SqlError;
 use crate::suggest::nearest;
+
+/// Most columns of CUBE: it groups by each choice of them.
+const CUBE_COLUMNS_MAX: usize = 10;
 
 /// One column on its way into the SELECT list.
 struct Item {
@@ -20,9 +26,12 @@ struct Item {
 }
 
 impl Rewriter<'_> {
-    pub(super) fn select(&mut self, select: &mut Select) -> Result<Columns, SqlError> {
+    pub(super) fn select(&mut self, select: &mut Select, rows: Rows) -> Result<Columns, SqlError> {
         refuse_clauses(select)?;
+        let as_struct = value_table(select, rows)? && rows == Rows::Values;
         let scope = self.from(&mut select.from)?;
+        // Taken off by the query that this is the body of.
+        self.scopes.push(scope.star.clone());
         if let Some(condition) = &mut select.selection {
             self.expr(condition)?;
         }
@@ -40,8 +49,13 @@ impl Rewriter<'_> {
         for clause in [&mut select.having, &mut select.qualify].into_iter().flatten() {
             self.expr(clause)?;
         }
-        self.group_by(&mut select.group_by, &items)?;
-        let columns = name_columns(&mut items)?;
+        self.group_by(&mut select.group_by, &items, as_struct)?;
+        let columns = self.name_columns(&items);
+        if as_struct {
+            let item = struct_of(items, &columns);
+            select.projection = vec![SelectItem::ExprWithAlias { expr: item, alias: plain("f0_") }];
+            return Ok([OutputColumn::shown("f0_")].into());
+        }
         select.projection = items
             .into_iter()
             .zip(columns.iter())
@@ -153,7 +167,12 @@ impl Rewriter<'_> {
 
     /// An alias of the SELECT list goes before a column of the same name; GROUP BY ALL takes every
     /// item that names a column and neither aggregates nor looks through a window.
-    fn group_by(&mut self, group_by: &mut GroupByExpr, items: &[Item]) -> Result<(), SqlError> {
+    fn group_by(
+        &mut self,
+        group_by: &mut GroupByExpr,
+        items: &[Item],
+        as_struct: bool,
+    ) -> Result<(), SqlError> {
         match group_by {
             GroupByExpr::All(modifiers) => {
                 if !modifiers.is_empty() {
@@ -163,7 +182,7 @@ impl Rewriter<'_> {
                     .iter()
                     .enumerate()
                     .filter(|(_, item)| Contents::of(&item.expr).groupable())
-                    .map(|(index, _)| ordinal(index))
+                    .map(|(index, item)| if as_struct { item.expr.clone() } else { ordinal(index) })
                     .collect();
                 *group_by = GroupByExpr::Expressions(keys, Vec::new());
             }
@@ -172,17 +191,64 @@ impl Rewriter<'_> {
                     return Err(SqlError::unsupported("GROUP BY ... WITH is not GoogleSQL"));
                 }
                 for key in keys {
-                    let alias = match key {
-                        Expr::Identifier(ident) => items.iter().position(|item| item.is_alias(&ident.value)),
-                        _ => None,
-                    };
-                    match alias {
-                        Some(index) => *key = ordinal(index),
-                        None => self.expr(key)?,
-                    }
+                    self.group_key(key, items, as_struct)?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// `in_place`: an item of the SELECT list is written out, and not named by its position.
+    fn group_key(&mut self, key: &mut Expr, items: &[Item], in_place: bool) -> Result<(), SqlError> {
+        let index = match key {
+            Expr::Identifier(ident) => items.iter().position(|item| item.is_alias(&ident.value)),
+            Expr::Value(value) if in_place => match &value.value {
+                Value::Number(number, _) => {
+                    number.parse::<usize>().ok().and_then(|place| place.checked_sub(1))
+                }
+                _ => None,
+            },
+            Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => return self.grouping_sets(key, items),
+            _ => None,
+        };
+        match index {
+            None => self.expr(key),
+            Some(index) if in_place => {
+                let item = items.get(index).ok_or_else(|| {
+                    SqlError::invalid(format!("GROUP BY {}: there is no such column", index + 1))
+                })?;
+                *key = item.expr.clone();
+                Ok(())
+            }
+            Some(index) => {
+                *key = ordinal(index);
+                Ok(())
+            }
+        }
+    }
+
+    /// ROLLUP and CUBE as the GROUPING SETS that they stand for.
+    fn grouping_sets(&mut self, key: &mut Expr, items: &[Item]) -> Result<(), SqlError> {
+        let sets = match std::mem::replace(key, Expr::Tuple(Vec::new())) {
+            Expr::GroupingSets(sets) => sets,
+            Expr::Rollup(parts) => (0..=parts.len()).rev().map(|count| parts[..count].concat()).collect(),
+            Expr::Cube(parts) if parts.len() <= CUBE_COLUMNS_MAX => {
+                let chosen = |set: u32| {
+                    let parts = parts.iter().enumerate().filter(move |(index, _)| set & (1 << index) != 0);
+                    parts.flat_map(|(_, part)| part.iter().cloned()).collect()
+                };
+                (0..1_u32 << parts.len()).rev().map(chosen).collect()
+            }
+            Expr::Cube(_) => {
+                return Err(SqlError::unsupported(format!("CUBE takes at most {CUBE_COLUMNS_MAX} columns")));
+            }
+            _ => return Err(SqlError::internal("grouping sets are something else")),
+        };
+        let mut sets: Vec<Vec<Expr>> = sets;
+        for key in sets.iter_mut().flatten() {
+            self.group_key(key, items, true)?;
+        }
+        *key = Expr::GroupingSets(sets);
         Ok(())
     }
 }
@@ -210,30 +276,64 @@ fn implied_name(expr: &Expr) -> Option<String> {
     }
 }
 
-/// Numbers the anonymous columns `f0_`, `f1_`, as BigQuery does, and refuses two of one name.
-fn name_columns(items: &mut [Item]) -> Result<Columns, SqlError> {
-    let mut anonymous = 0;
-    let mut seen = std::collections::HashSet::new();
-    let mut columns = Vec::with_capacity(items.len());
-    for item in items {
-        let name = match &item.name {
-            Some(name) => name.clone(),
-            None => {
-                anonymous += 1;
-                format!("f{}_", anonymous - 1)
-            }
-        };
-        if !seen.insert(name.to_lowercase()) {
-            return Err(SqlError::invalid(format!("duplicate column name {name} in the result"))
-                .hint("give one of them another name with AS, or leave it out with * EXCEPT"));
+impl Rewriter<'_> {
+    /// Numbers the anonymous columns `f0_`, `f1_`, as BigQuery does, and those that share a name.
+    fn name_columns(&self, items: &[Item]) -> Columns {
+        let mut anonymous = 0;
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        let mut columns = Vec::with_capacity(items.len());
+        for item in items {
+            let name = match &item.name {
+                Some(name) => name.clone(),
+                None => {
+                    anonymous += 1;
+                    format!("f{}_", anonymous - 1)
+                }
+            };
+            let count = counts.entry(name.to_lowercase()).or_default();
+            *count += 1;
+            columns.push(OutputColumn {
+                copy: *count,
+                fields: self.fields_of(&item.expr),
+                ..OutputColumn::shown(name)
+            });
         }
-        columns.push(OutputColumn::shown(name));
+        for column in &mut columns {
+            if counts.get(&column.name.to_lowercase()) == Some(&1) {
+                column.copy = 0;
+            }
+        }
+        columns.into()
     }
-    Ok(columns.into())
+}
+
+/// SELECT AS STRUCT makes one value of its columns.
+fn struct_of(items: Vec<Item>, columns: &Columns) -> Expr {
+    let named = items.into_iter().zip(columns.iter()).map(|(item, column)| match item.name {
+        Some(_) => Expr::Named { expr: Box::new(item.expr), name: plain(&column.name.to_lowercase()) },
+        None => item.expr,
+    });
+    Expr::Struct { values: named.collect(), fields: Vec::new() }
+}
+
+/// Takes AS STRUCT or AS VALUE off; whether it was AS STRUCT.
+fn value_table(select: &mut Select, rows: Rows) -> Result<bool, SqlError> {
+    let mode = select.value_table_mode.take();
+    if matches!(mode, Some(ValueTableMode::DistinctAsStruct | ValueTableMode::DistinctAsValue)) {
+        select.distinct = Some(Distinct::Distinct);
+    }
+    match mode {
+        Some(ValueTableMode::AsStruct | ValueTableMode::DistinctAsStruct) => Ok(true),
+        Some(_) if rows == Rows::Columns => Err(SqlError::unsupported(
+            "SELECT AS VALUE is supported in expressions only, as in ARRAY(SELECT AS VALUE ...)",
+        )
+        .hint("select the columns themselves")),
+        _ => Ok(false),
+    }
 }
 
 fn projection(item: Item, column: &OutputColumn, scope: &FromScope) -> SelectItem {
-    let lower = column.name.to_lowercase();
+    let lower = column.inside();
     // A plain column keeps its qualifier, so that ORDER BY t.x still finds it.
     let keeps_name = match &item.expr {
         Expr::Identifier(ident) => ident.value == lower,
@@ -269,7 +369,6 @@ fn refuse_clauses(select: &Select) -> Result<(), SqlError> {
             "DISTINCT ON",
             "write QUALIFY ROW_NUMBER() OVER (...) = 1",
         ),
-        (select.value_table_mode.is_some(), "SELECT AS STRUCT or AS VALUE", "select the columns themselves"),
         (select.select_modifiers.is_some(), "this SELECT modifier", "it is not GoogleSQL"),
     ];
     match refused.iter().find(|(found, ..)| *found) {

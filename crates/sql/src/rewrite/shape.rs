@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Query, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, Query, Statement, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::error::SqlError;
@@ -15,7 +15,7 @@ const EXPRESSION_DEPTH_MAX: usize = 400;
 
 /// Balances chains of associative operators and refuses trees that are still too deep.
 pub(super) fn flatten(query: &mut Query) -> Result<(), SqlError> {
-    let _ = VisitMut::visit(query, &mut Balance);
+    let _ = VisitMut::visit(query, &mut Balance { texts: true });
     let mut depth = Depth { now: 0 };
     match Visit::visit(query, &mut depth) {
         ControlFlow::Continue(()) => Ok(()),
@@ -23,6 +23,11 @@ pub(super) fn flatten(query: &mut Query) -> Result<(), SqlError> {
             Err(too_deep().hint("shorten the longest chain of operators, or take it apart with WITH"))
         }
     }
+}
+
+/// Balances chains of AND and OR; of other operators it is not known here what they are applied to.
+pub(crate) fn balance_logic(statement: &mut Statement) {
+    let _ = VisitMut::visit(statement, &mut Balance { texts: false });
 }
 
 struct Depth {
@@ -43,14 +48,17 @@ impl Visitor for Depth {
     }
 }
 
-struct Balance;
+struct Balance {
+    /// Whether || joins texts only, and never lists.
+    texts: bool,
+}
 
 impl VisitorMut for Balance {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::BinaryOp { left, op, .. } = expr
-            && associative(op)
+            && self.associative(op)
             && matches!(left.as_ref(), Expr::BinaryOp { op: inner, .. } if inner == op)
         {
             let op = op.clone();
@@ -61,8 +69,11 @@ impl VisitorMut for Balance {
     }
 }
 
-fn associative(op: &BinaryOperator) -> bool {
-    matches!(op, BinaryOperator::And | BinaryOperator::Or | BinaryOperator::StringConcat)
+impl Balance {
+    fn associative(&self, op: &BinaryOperator) -> bool {
+        matches!(op, BinaryOperator::And | BinaryOperator::Or)
+            || (self.texts && matches!(op, BinaryOperator::StringConcat))
+    }
 }
 
 fn nothing() -> Expr {

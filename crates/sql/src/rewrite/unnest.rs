@@ -7,13 +7,34 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::calls::call;
-use super::expr::Contents;
+use super::contents::Contents;
+use super::fields::field_columns;
 use super::from::{FromScope, StarColumn, qualified, table_alias};
 use super::{Rewriter, plain};
 use crate::error::SqlError;
 use crate::parse::parse_query;
 
 impl Rewriter<'_> {
+    /// `FROM t, t.array` is `FROM t, UNNEST(t.array) AS array`.
+    pub(super) fn array_of_table(&self, factor: &mut TableFactor) {
+        let TableFactor::Table { name, alias, args: None, .. } = factor else { return };
+        let path: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident()).cloned().collect();
+        let (Some(first), Some(last)) = (path.first(), path.last()) else { return };
+        if path.len() < 2
+            || !self.visible.iter().any(|column| column.table.eq_ignore_ascii_case(&first.value))
+        {
+            return;
+        }
+        let alias = alias.take().unwrap_or_else(|| table_alias(&last.value, Vec::new()));
+        *factor = TableFactor::UNNEST {
+            alias: Some(alias),
+            array_exprs: vec![Expr::CompoundIdentifier(path)],
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: false,
+        };
+    }
+
     /// Rewrites `UNNEST(array) AS x WITH OFFSET AS o`: x is both the table and its column. `first`: no
     /// table stands before it.
     pub(super) fn unnest(&mut self, factor: &mut TableFactor, first: bool) -> Result<FromScope, SqlError> {
@@ -24,11 +45,10 @@ impl Rewriter<'_> {
             return Err(SqlError::invalid(format!("UNNEST takes one array, not {}", array_exprs.len())));
         };
         self.expr(array)?;
+        let fields = self.fields_of(array);
         let beside = Contents::of(array).names_columns();
-        if beside && first {
-            return Err(SqlError::unsupported("UNNEST of a column without its table before it in FROM")
-                .hint("write FROM table, UNNEST(table.array) AS x"));
-        }
+        // First in FROM it is of an outer query's column, if it is anything.
+        let beside = beside && !first;
         self.aliases_made += 1;
         let (inside, shown) = match alias {
             Some(alias) => (alias.name.value.to_lowercase(), alias.name.value.clone()),
@@ -53,13 +73,22 @@ impl Rewriter<'_> {
             let column = TableAliasColumnDef { name: plain(&inside), data_type: None };
             *alias = Some(table_alias(&inside, vec![column]));
         }
-        let star = columns.into_iter().map(|(name, shown)| StarColumn {
+        let column = |(name, shown): (String, String)| StarColumn {
             expr: qualified(&inside, &name),
             table: inside.clone(),
             name: shown,
             hidden: false,
-        });
-        Ok(FromScope { star: star.collect(), tables: vec![inside] })
+            fields: None,
+            is_field: false,
+            is_element: name == inside,
+        };
+        let mut columns = columns.into_iter();
+        let mut star: Vec<StarColumn> = match (&fields, columns.next()) {
+            (Some(fields), Some(_)) => field_columns(&inside, fields),
+            (_, element) => element.into_iter().map(column).collect(),
+        };
+        star.extend(columns.map(column));
+        Ok(FromScope { star, tables: vec![inside] })
     }
 }
 

@@ -12,9 +12,13 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::bounded::Bounded;
+use crate::cost::check_cost;
 use crate::error::SqlError;
 use crate::functions;
 use crate::parse;
+use crate::rewrite::shape::balance_logic;
+use crate::sessions::stop::go_on;
 
 /// The GoogleSQL functions that sessions have beside DataFusion's, to look into JSON.
 pub const JSON_FUNCTIONS: [&str; 12] = [
@@ -38,15 +42,21 @@ const BOUNDED_FUNCTIONS: [&str; 3] = ["lpad", "repeat", "rpad"];
 /// Parses statements in the Postgres dialect.
 ///
 /// # Errors
-/// Syntax errors with their position; texts over the limits of depth and size.
+/// Syntax errors with their position; texts over the limits of depth and size, and what would take too long to
+/// plan.
 pub fn parse_postgres(sql: &str, bytes_max: usize) -> Result<Vec<Statement>, SqlError> {
-    let dialect = PostgreSqlDialect {};
-    let tokens = parse::tokens_of(&dialect, sql, bytes_max, true)?;
-    Parser::new(&dialect)
+    let tokens = parse::tokens_of(&PostgreSqlDialect {}, sql, bytes_max, true)?;
+    let dialect = Bounded::new(PostgreSqlDialect {}, tokens.len());
+    let mut statements = Parser::new(&dialect)
         .with_recursion_limit(parse::PARSER_DEPTH_MAX)
         .with_tokens_with_locations(tokens)
         .parse_statements()
-        .map_err(|error| parse::parser_error(&error))
+        .map_err(|error| parse::parser_error(&error))?;
+    for statement in &mut statements {
+        balance_logic(statement);
+        check_cost(statement)?;
+    }
+    Ok(statements)
 }
 
 pub(super) fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
@@ -69,17 +79,19 @@ struct JsonOperators;
 
 impl ExprPlanner for JsonOperators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, _: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        go_on()?;
         let as_text = match expr.op {
             BinaryOperator::Arrow => false,
             BinaryOperator::LongArrow => true,
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let path = lit(path(&expr.right)?);
-        let part = call("json_query", vec![expr.left.clone(), path.clone()])?;
+        let (json, path) = below(expr.left, path(&expr.right)?);
+        let path = lit(path);
+        let part = call("json_query", vec![json.clone(), path.clone()])?;
         if !as_text {
             return Ok(PlannerResult::Planned(part));
         }
-        let scalar = call("json_value", vec![expr.left, path])?;
+        let scalar = call("json_value", vec![json, path])?;
         let nested = core::nullif().call(vec![part, lit("null")]);
         Ok(PlannerResult::Planned(core::coalesce().call(vec![scalar, nested])))
     }
@@ -90,6 +102,18 @@ fn call(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
         Some(function) => Ok(function.call(arguments)),
         None => Err(SqlError::internal(format!("function {name} is missing")).into()),
     }
+}
+
+/// A part of a part as one part: what is asked for once is looked for once.
+fn below(json: Expr, path: String) -> (Expr, String) {
+    if let Expr::ScalarFunction(part) = &json
+        && part.name() == "json_query"
+        && let [whole, Expr::Literal(ScalarValue::Utf8(Some(outer)), _)] = part.args.as_slice()
+        && outer.starts_with('$')
+    {
+        return (whole.clone(), format!("{outer}{}", path.trim_start_matches('$')));
+    }
+    (json, path)
 }
 
 /// The JSONPath of the operand behind `->`.

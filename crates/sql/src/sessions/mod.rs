@@ -7,6 +7,7 @@ mod control;
 mod dialect;
 mod guard;
 mod planner;
+mod stop;
 
 use std::sync::Arc;
 
@@ -15,36 +16,47 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 pub use control::{Busy, SessionControl};
 pub use dialect::{JSON_FUNCTIONS, parse_postgres};
 
 use crate::PLANNING_STACK_BYTES;
-use crate::engine::{Engine, Inner};
+use crate::engine::{Engine, Inner, runtime_or_current};
 use crate::error::{Code, SqlError, from_datafusion};
 use crate::optimize::rules;
 use crate::parse::point_out_in;
 use catalog::Datasets;
 use guard::GuardLimits;
 use planner::{GuardedPlanner, refuse_writes};
+use stop::{GoOn, Waiting};
+
+/// Statements that all sessions plan at once. Further ones wait, within their own time.
+const PLANNINGS_MAX: usize = 8;
 
 /// Where sessions come from: what all sessions of a server share.
 #[derive(Clone)]
 pub struct Sessions {
     engine: Engine,
     template: SessionContext,
+    /// The places of plannings: one that nobody waits for any more keeps its place until it really ends.
+    plannings: Arc<Semaphore>,
 }
 
 /// One client's session. Settings made in it end with it.
 pub struct Session {
     context: SessionContext,
     limits: GuardLimits,
+    plannings: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -67,14 +79,23 @@ impl Engine {
             .with_config(config(inner)?)
             .with_runtime_env(Arc::clone(inner.session.runtime()))
             .with_catalog_list(Arc::new(catalogs))
-            .with_optimizer_rules(rules())
+            .with_analyzer_rules(GoOn::between(Analyzer::new().rules, &(Arc::new(GoOn) as _)))
+            .with_optimizer_rules(GoOn::between(rules(), &(Arc::new(GoOn) as _)))
+            .with_physical_optimizer_rules(GoOn::between(
+                PhysicalOptimizer::new().rules,
+                &(Arc::new(GoOn) as _),
+            ))
             .with_scalar_functions(dialect::scalar_functions())
             .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
             .with_window_functions(SessionStateDefaults::default_window_functions())
             .with_table_function_list(SessionStateDefaults::default_table_functions())
             .with_expr_planners(dialect::expr_planners())
             .build();
-        Ok(Sessions { engine: self.clone(), template: SessionContext::new_with_state(state) })
+        Ok(Sessions {
+            engine: self.clone(),
+            template: SessionContext::new_with_state(state),
+            plannings: Arc::new(Semaphore::new(PLANNINGS_MAX)),
+        })
     }
 }
 
@@ -112,7 +133,8 @@ impl Sessions {
         let state = SessionStateBuilder::new_from_existing(self.template.state())
             .with_query_planner(Arc::new(GuardedPlanner::new(limits.clone())))
             .build();
-        Session { context: SessionContext::new_with_state(state), limits }
+        let plannings = Arc::clone(&self.plannings);
+        Session { context: SessionContext::new_with_state(state), limits, plannings }
     }
 }
 
@@ -164,19 +186,34 @@ impl Session {
     }
 
     /// Runs planning work on a thread and a stack of its own, within the time limit and as long as nobody
-    /// cancels it.
+    /// cancels it. The thread ends soon after that, but not at once.
     async fn limited<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&tokio::runtime::Handle) -> Result<T, SqlError> + Send + 'static,
+        work: impl FnOnce(&Handle) -> Result<T, SqlError> + Send + 'static,
     ) -> Result<T, SqlError> {
         let limits = self.limits.starting();
         let mut cancellation = self.limits.control.cancellation();
-        let runtime = tokio::runtime::Handle::current();
-        let worked = timeout_at(limits.deadline, on_deep_stack(move || work(&runtime)));
+        // Where queries run, so that planning weighs as little against ingest as they do.
+        let runtime = runtime_or_current(self.limits.engine.config.runtime.as_ref())?;
+        let plannings = Arc::clone(&self.plannings);
+        let planned = timeout_at(limits.deadline, async move {
+            let place = plannings.acquire_owned().await;
+            let place = place.map_err(|_| SqlError::internal("no more queries are planned"))?;
+            let waiting = Waiting::default();
+            let working = waiting.working();
+            let handle = runtime.clone();
+            let work = move || {
+                let _place = place;
+                working.run(|| work(&handle))
+            };
+            let worked = deep(&runtime, work).await;
+            waiting.done();
+            worked?
+        });
         tokio::select! {
             biased;
             error = cancellation.cancelled() => Err(error),
-            worked = worked => worked.map_err(|_| limits.timed_out())??,
+            planned = planned => planned.map_err(|_| limits.timed_out())?,
         }
     }
 }
@@ -209,7 +246,7 @@ fn missing_table(message: &str) -> Option<(&str, &str)> {
 fn run(
     state: &SessionState,
     plan: &LogicalPlan,
-    runtime: &tokio::runtime::Handle,
+    runtime: &Handle,
 ) -> datafusion::common::Result<SendableRecordBatchStream> {
     let physical = runtime.block_on(state.create_physical_plan(plan))?;
     execute_stream(physical, state.task_ctx())
@@ -222,7 +259,15 @@ fn run(
 pub async fn on_deep_stack<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, SqlError> {
-    tokio::task::spawn_blocking(move || stacker::grow(PLANNING_STACK_BYTES, work))
+    deep(&Handle::current(), work).await
+}
+
+async fn deep<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SqlError> {
+    runtime
+        .spawn_blocking(move || stacker::grow(PLANNING_STACK_BYTES, work))
         .await
         .map_err(|_| SqlError::internal("the query planner failed on this query"))
 }

@@ -20,6 +20,10 @@ pub(super) fn origin(plan: &LogicalPlan, column: &Column) -> Option<(TypedScan, 
         LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
             origin(plan.inputs().first()?, column)
         }
+        // Lets the columns of its input pass beside its own.
+        LogicalPlan::Window(window) if window.input.schema().is_column_from_schema(column) => {
+            origin(&window.input, column)
+        }
         LogicalPlan::TableScan(scan) => Some((typed_scan(scan)?, column.name.clone())),
         _ => None,
     }
@@ -71,7 +75,7 @@ pub(super) fn carry(plan: &LogicalPlan, added: &Virtual) -> Result<Option<(Logic
             let plan = Projection::try_new(exprs, Arc::new(input))?;
             Ok(Some((LogicalPlan::Projection(plan), Column::new_unqualified(&added.name))))
         }
-        LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+        LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::Window(_) => {
             let [input] = plan.inputs()[..] else { return Ok(None) };
             let Some((input, column)) = carry(input, added)? else { return Ok(None) };
             Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, column)))

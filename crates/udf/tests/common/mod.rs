@@ -4,8 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 use millrace_model::{
-    Cell, CellError, ColumnId, ErrorClass, Failure, MessageBatch, MessageLayout, Micros, Offset, RowSink,
-    TopicId, TransformFactory,
+    AttributeBlock, Cell, CellError, ColumnId, ErrorClass, Failure, MessageBatch, MessageLayout, Micros,
+    Offset, RowSink, TopicId, TransformFactory,
 };
 use millrace_udf::{Script, Udf, UdfConfig, UdfError};
 
@@ -96,13 +96,49 @@ pub fn batch<T: AsRef<[u8]>>(messages: &[T]) -> MessageBatch {
     batch
 }
 
+/// A message with everything, `second` seconds after 1970.
+pub struct Full<'a> {
+    pub data: &'a str,
+    pub attributes: &'a [(&'a str, &'a str)],
+    pub ordering_key: &'a str,
+    pub second: i64,
+}
+
+/// A message of attributes only, and one of data only, and so on.
+pub fn full<'a>(data: &'a str, attributes: &'a [(&'a str, &'a str)]) -> Full<'a> {
+    Full { data, attributes, ordering_key: "", second: 1_700_000_000 }
+}
+
+/// A batch of such messages, numbered from `first`.
+pub fn batch_of(first: u64, messages: &[Full<'_>]) -> MessageBatch {
+    let mut batch = MessageBatch::new(TopicId([1; 16]));
+    for (offset, message) in (first..).zip(messages) {
+        let attributes = AttributeBlock::pack(message.attributes.iter().copied()).unwrap();
+        let mut bytes = BytesMut::from(message.data);
+        bytes.extend_from_slice(attributes.as_bytes());
+        bytes.extend_from_slice(message.ordering_key.as_bytes());
+        let data = 0..message.data.len();
+        let attributes = data.end..data.end + attributes.as_bytes().len();
+        let ordering_key = attributes.end..bytes.len();
+        let buffer = batch.add_buffer(bytes.freeze());
+        let publish_time = Micros(message.second * 1_000_000 + 123_456);
+        let offset = Offset(offset);
+        batch.push(MessageLayout { offset, publish_time, buffer, data, attributes, ordering_key });
+    }
+    batch
+}
+
+/// A batch through a new transform.
+pub fn run_batch(factory: &dyn TransformFactory, batch: &MessageBatch) -> Vec<Outcome> {
+    let mut outcomes = Outcomes::default();
+    factory.create().unwrap().transform(batch, 0..batch.len(), &mut outcomes);
+    assert_eq!(outcomes.list.len(), batch.len());
+    outcomes.list
+}
+
 /// All messages through a new transform, in one call.
 pub fn run<T: AsRef<[u8]>>(factory: &dyn TransformFactory, messages: &[T]) -> Vec<Outcome> {
-    let batch = batch(messages);
-    let mut outcomes = Outcomes::default();
-    factory.create().unwrap().transform(&batch, 0..batch.len(), &mut outcomes);
-    assert_eq!(outcomes.list.len(), messages.len());
-    outcomes.list
+    run_batch(factory, &batch(messages))
 }
 
 pub fn config(source: &str) -> UdfConfig {

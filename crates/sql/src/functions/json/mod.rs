@@ -1,13 +1,16 @@
 //! JSON functions, over JSON text and parsed JSON alike
 //! (<https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions>).
 
+pub(super) mod array;
+pub(super) mod build;
 mod lax;
 mod normal;
+mod pretty;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, StringBuilder, StructArray};
+use datafusion::arrow::array::{Array, ArrayRef, StringBuilder, StructArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue};
@@ -20,6 +23,7 @@ use crate::types::{Kind, field_of, is_json};
 use millrace_jsonpath::{Paths, Step, parse as parse_path, scalar};
 use normal::{WideNumbers, normalize};
 pub(crate) use normal::{compact, write_string as normal_string};
+pub(crate) use pretty::pretty;
 
 const TEXT: &[Kind] = &[Kind::String];
 const DOCUMENT: &[Kind] = &[Kind::String, Kind::Json];
@@ -181,15 +185,21 @@ fn marked(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn to_json_string(call: &Call<'_>) -> Result<ArrayRef> {
-    if call.args.len() > 1 {
-        return Err(SqlError::unsupported("TO_JSON_STRING: pretty printing is not supported").into());
-    }
     let (array, field) = (call.array(0)?, &call.fields[0]);
-    call.collect_text(|row| Ok(Some(json_text(field, &array, row))))
+    let lines = if call.args.len() > 1 { Some(call.bools(1)?) } else { None };
+    call.collect_text(|row| {
+        let text = json_text(field, &array, row);
+        match &lines {
+            None => Ok(Some(text)),
+            Some(lines) if lines.is_null(row) => Ok(None),
+            Some(lines) => Ok(Some(if lines.value(row) { pretty(&compact(&text)) } else { text })),
+        }
+    })
 }
 
 fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
-    to_json_string(call)
+    let (array, field) = (call.array(0)?, &call.fields[0]);
+    call.collect_text(|row| Ok(Some(json_text(field, &array, row))))
 }
 
 fn json_type(call: &Call<'_>) -> Result<ArrayRef> {

@@ -1,0 +1,283 @@
+//! Replays and purges as the server and the command line ask for them: which pipelines, which UDF.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use millrace_model::{MessageId, TopicId, TransformFactory};
+use millrace_pipeline::Sink;
+use millrace_pipeline::replay::{
+    Classes, PurgeReport, ReplayError, ReplayLimits, ReplayReport, Replayer, Selection, Stop, Trial,
+};
+use millrace_server::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayRequest, SentScript};
+use millrace_table::TableSpec;
+use millrace_udf::{PassThrough, Script};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{self, Config};
+use crate::data_dir::DataDir;
+use crate::job_store::JobFile;
+use crate::plan;
+use crate::udf;
+
+/// An answer about several pipelines.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Answer<T> {
+    /// One for each pipeline, and for each topic that it has folded.
+    pub pipelines: Vec<Of<T>>,
+}
+
+/// An answer about one pipeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Of<T> {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Its dead-letter table.
+    pub table: String,
+    /// The topic of the messages.
+    pub topic_id: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: T,
+}
+
+/// What a replay did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The unfinished replay that was done first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<ReplayReport>,
+    /// What was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReplayReport>,
+    /// What would be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+}
+
+/// A UDF as it is kept with a job; absent where payloads are rows already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct KeptUdf {
+    scripts: Vec<SentScript>,
+    function: String,
+}
+
+/// The dead letters of all pipelines.
+pub struct Replays {
+    pipelines: Vec<Pipeline>,
+    stop: Stop,
+}
+
+struct Pipeline {
+    replayer: Replayer,
+    /// As it is configured; read again at each replay.
+    udf: Option<config::Udf>,
+}
+
+/// A pipeline's open tables.
+pub struct ReplayTables {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The table of its rows.
+    pub spec: Arc<TableSpec>,
+    /// Its rows.
+    pub rows: Arc<dyn Sink>,
+    /// Its dead letters.
+    pub dead_letters: Arc<dyn Sink>,
+}
+
+impl Replays {
+    /// Of these pipelines, which are configured.
+    pub fn new(config: &Config, data: &DataDir, tables: Vec<ReplayTables>) -> Self {
+        let configured = plan::pipelines(config);
+        let limits = ReplayLimits {
+            attempts_max: config.replay.attempts_max,
+            messages_max: config.replay.messages_max,
+            batch_messages_max: config.replay.batch_messages_max,
+            batch_bytes_max: config.replay.batch_bytes_max,
+            ..ReplayLimits::default()
+        };
+        let pipelines = tables
+            .into_iter()
+            .map(|ReplayTables { pipeline, spec, rows, dead_letters }| {
+                let store = Arc::new(JobFile::new(&data.replays(), &pipeline));
+                let configured = configured.iter().find(|configured| configured.name == pipeline);
+                let udf = configured.and_then(|configured| configured.udf.clone());
+                Pipeline { replayer: Replayer::new(&pipeline, spec, rows, dead_letters, store, limits), udf }
+            })
+            .collect();
+        Self { pipelines, stop: Stop::new() }
+    }
+
+    /// Goes on with what a process before left unfinished.
+    pub fn resume_all(&self) {
+        for pipeline in &self.pipelines {
+            if let Err(error) = pipeline.resume(&self.stop) {
+                let name = pipeline.replayer.pipeline();
+                tracing::error!(pipeline = name, %error, "an unfinished replay cannot be gone on with");
+            }
+        }
+    }
+
+    /// Asks what is at work to stop between two batches, and everything later too.
+    pub fn stop(&self) {
+        self.stop.ask();
+    }
+
+    /// The classes of dead letters.
+    ///
+    /// # Errors
+    /// When the choice makes no sense, or a table cannot be read.
+    pub fn classes(&self, choice: &DeadLetterChoice) -> Result<Answer<Classes>, DeadLetterError> {
+        self.each(choice, |pipeline, topic, selection| {
+            pipeline.replayer.classes(topic, selection).map_err(refused)
+        })
+    }
+
+    /// Replays dead letters, or says what that would do. Unfinished ones are done first.
+    ///
+    /// # Errors
+    /// As [`classes`](Self::classes), and when the UDF cannot be had, or another one is at work.
+    pub fn replay(&self, request: &ReplayRequest) -> Result<Answer<Replayed>, DeadLetterError> {
+        self.each(&request.choice, |pipeline, topic, selection| {
+            let kept = pipeline.kept_udf(request).map_err(|error| wrong(&error))?;
+            let transforms = pipeline.transforms(kept.as_ref()).map_err(|error| wrong(&error))?;
+            let replayer = &pipeline.replayer;
+            if request.dry_run {
+                let trial = replayer.trial(topic, selection, transforms, &self.stop).map_err(refused)?;
+                return Ok(Replayed { trial: Some(trial), ..Replayed::default() });
+            }
+            let resumed = pipeline.resume(&self.stop).map_err(refused)?;
+            let kept = serde_json::to_string(&kept).map_err(|error| wrong(&error.into()))?;
+            let report = replayer.replay(topic, selection, kept, transforms, &self.stop).map_err(refused)?;
+            Ok(Replayed { resumed, report: Some(report), trial: None })
+        })
+    }
+
+    /// Removes dead letters. Unfinished replays are done first.
+    ///
+    /// # Errors
+    /// As [`replay`](Self::replay).
+    pub fn purge(&self, choice: &DeadLetterChoice) -> Result<Answer<PurgeReport>, DeadLetterError> {
+        self.each(choice, |pipeline, topic, selection| {
+            pipeline.resume(&self.stop).map_err(refused)?;
+            pipeline.replayer.purge(topic, selection, &self.stop).map_err(refused)
+        })
+    }
+
+    /// Does something with each pipeline and topic that a choice means.
+    pub fn each_of(
+        &self,
+        choice: &DeadLetterChoice,
+        mut work: impl FnMut(&Replayer, TopicId, &Selection) -> Result<(), ReplayError>,
+    ) -> Result<(), DeadLetterError> {
+        self.each(choice, |pipeline, topic, selection| {
+            work(&pipeline.replayer, topic, selection).map_err(refused)
+        })
+        .map(|_: Answer<()>| ())
+    }
+
+    fn each<T>(
+        &self,
+        choice: &DeadLetterChoice,
+        mut work: impl FnMut(&Pipeline, TopicId, &Selection) -> Result<T, DeadLetterError>,
+    ) -> Result<Answer<T>, DeadLetterError> {
+        let (message, selection) = selection(choice).map_err(|error| wrong(&error))?;
+        let named = |pipeline: &&Pipeline| {
+            choice.pipeline.as_ref().is_none_or(|name| *name == pipeline.replayer.pipeline())
+        };
+        let pipelines: Vec<_> = self.pipelines.iter().filter(named).collect();
+        if let (Some(name), true) = (&choice.pipeline, pipelines.is_empty()) {
+            let text = format!("no pipeline {name} has tables: `millrace status` names them");
+            return Err(DeadLetterError::Wrong(text));
+        }
+        let mut answers = Vec::new();
+        for pipeline in pipelines {
+            for topic in pipeline.replayer.topics().map_err(refused)? {
+                if message.is_some_and(|message| message.topic != topic) {
+                    continue;
+                }
+                answers.push(Of {
+                    pipeline: pipeline.replayer.pipeline().to_owned(),
+                    table: pipeline.replayer.tables().1.to_owned(),
+                    topic_id: topic.to_string(),
+                    answer: work(pipeline, topic, &selection)?,
+                });
+            }
+        }
+        Ok(Answer { pipelines: answers })
+    }
+}
+
+impl Pipeline {
+    fn resume(&self, stop: &Stop) -> Result<Option<ReplayReport>, ReplayError> {
+        let make = |kept: &str| {
+            let kept: Option<KeptUdf> = serde_json::from_str(kept).map_err(|error| error.to_string())?;
+            self.transforms(kept.as_ref()).map_err(|error| format!("{error:#}"))
+        };
+        self.replayer.resume(make, stop)
+    }
+
+    /// The UDF of a request: what it sends, else what is configured.
+    fn kept_udf(&self, request: &ReplayRequest) -> Result<Option<KeptUdf>> {
+        let configured = self.udf.as_ref();
+        let scripts = match (&request.udf, configured) {
+            (Some(sent), _) if !sent.scripts.is_empty() => sent.scripts.clone(),
+            (_, Some(udf)) => udf::scripts(udf.path.as_deref())?.into_iter().map(sent_script).collect(),
+            (_, None) => return Ok(None),
+        };
+        let function = request.udf.as_ref().and_then(|sent| sent.function.clone());
+        let function = function.or_else(|| configured.and_then(|udf| udf.function.clone()));
+        let function = function.context("which function is to be called? Name it with --function")?;
+        Ok(Some(KeptUdf { scripts, function }))
+    }
+
+    fn transforms(&self, kept: Option<&KeptUdf>) -> Result<Arc<dyn TransformFactory>> {
+        let Some(KeptUdf { scripts, function }) = kept else { return Ok(Arc::new(PassThrough::default())) };
+        let scripts = scripts.iter().cloned().map(|SentScript { name, source }| Script { name, source });
+        udf::load(scripts.collect(), function, &self.udf.clone().unwrap_or_default())
+    }
+}
+
+/// A script on its way to a job.
+pub fn sent_script(script: Script) -> SentScript {
+    SentScript { name: script.name, source: script.source }
+}
+
+fn selection(choice: &DeadLetterChoice) -> Result<(Option<MessageId>, Selection)> {
+    let message: Option<MessageId> = choice.message_id.as_deref().map(str::parse).transpose()?;
+    let class = choice.class.as_deref().map(str::parse).transpose()?;
+    let since_micros = choice.since_micros;
+    Ok((message, Selection { class, since_micros, message: message.map(|message| message.offset.0) }))
+}
+
+fn wrong(error: &anyhow::Error) -> DeadLetterError {
+    DeadLetterError::Wrong(format!("{error:#}"))
+}
+
+fn refused(error: ReplayError) -> DeadLetterError {
+    let text = error.to_string();
+    match error {
+        ReplayError::Busy(_) | ReplayError::Unfinished(_) => DeadLetterError::Busy(text),
+        ReplayError::Transform(_) | ReplayError::NothingFolded { .. } => DeadLetterError::Wrong(text),
+        _ => DeadLetterError::Failed(text),
+    }
+}
+
+fn as_json<T: Serialize>(answer: &Answer<T>) -> Result<Value, DeadLetterError> {
+    serde_json::to_value(answer).map_err(|error| DeadLetterError::Failed(error.to_string()))
+}
+
+impl DeadLetters for Replays {
+    fn classes(&self, choice: &DeadLetterChoice) -> Result<Value, DeadLetterError> {
+        as_json(&self.classes(choice)?)
+    }
+
+    fn replay(&self, request: &ReplayRequest) -> Result<Value, DeadLetterError> {
+        as_json(&self.replay(request)?)
+    }
+
+    fn purge(&self, choice: &DeadLetterChoice) -> Result<Value, DeadLetterError> {
+        as_json(&self.purge(choice)?)
+    }
+}

@@ -1,0 +1,109 @@
+//! Drops what a program does for nothing: variables that are set and never read, because what they hold
+//! was known when the script was lowered.
+
+use super::program::{Expr, Op, Program};
+
+/// Drops settings of variables that nothing reads, until there are none.
+pub(super) fn tidy(program: &mut Program) {
+    loop {
+        let mut reads = vec![0_usize; program.locals];
+        count_ops(&program.body, &mut reads);
+        if !drop_ops(&mut program.body, &reads) {
+            return;
+        }
+    }
+}
+
+fn count_ops(ops: &[Op], reads: &mut [usize]) {
+    for op in ops {
+        match op {
+            Op::Set(_, expr) | Op::Put(_, expr) | Op::Do(expr) | Op::Return(expr) => count(expr, reads),
+            Op::If(test, then, otherwise) => {
+                count(test, reads);
+                count_ops(then, reads);
+                count_ops(otherwise, reads);
+            }
+            Op::Block(_, ops) => count_ops(ops, reads),
+            Op::New(_) | Op::Delete(_) | Op::Leave(_) | Op::ReturnRow(_) | Op::Refuse => {}
+        }
+    }
+}
+
+fn count(expr: &Expr, reads: &mut [usize]) {
+    match expr {
+        Expr::Local(local) => {
+            if let Some(reads) = reads.get_mut(usize::from(*local)) {
+                *reads += 1;
+            }
+        }
+        Expr::Concat(parts) => parts.iter().for_each(|part| count(part, reads)),
+        Expr::After(ops, value) => {
+            count_ops(ops, reads);
+            count(value, reads);
+        }
+        Expr::Choose(a, b, c) => [a, b, c].into_iter().for_each(|part| count(part, reads)),
+        Expr::Add(a, b)
+        | Expr::And(a, b)
+        | Expr::Or(a, b)
+        | Expr::Coalesce(a, b)
+        | Expr::Strict(a, b)
+        | Expr::Loose(a, b)
+        | Expr::Compare(_, a, b) => [a, b].into_iter().for_each(|part| count(part, reads)),
+        Expr::Overlay(_, a)
+        | Expr::Get(a, ..)
+        | Expr::Chain(a)
+        | Expr::Stringify(a)
+        | Expr::Not(a)
+        | Expr::IsUndefined(a)
+        | Expr::IsNull(a)
+        | Expr::IsNullish(a)
+        | Expr::Truthy(a)
+        | Expr::Typeof(a)
+        | Expr::IsArray(a)
+        | Expr::Has(a, _) => count(a, reads),
+        Expr::Undefined
+        | Expr::Null
+        | Expr::Bool(_)
+        | Expr::Number(_)
+        | Expr::Text(_)
+        | Expr::Opaque
+        | Expr::Argument
+        | Expr::Parse
+        | Expr::Part(_)
+        | Expr::Slot(_)
+        | Expr::Object(_) => {}
+    }
+}
+
+/// Answers whether anything was dropped.
+fn drop_ops(ops: &mut Vec<Op>, reads: &[usize]) -> bool {
+    let before = ops.len();
+    ops.retain(|op| match op {
+        Op::Set(local, expr) => {
+            reads.get(usize::from(*local)).is_none_or(|&reads| reads > 0) || !expr.is_idle()
+        }
+        _ => true,
+    });
+    let mut dropped = ops.len() < before;
+    for op in ops {
+        dropped |= match op {
+            Op::If(test, then, otherwise) => {
+                drop_in(test, reads) | drop_ops(then, reads) | drop_ops(otherwise, reads)
+            }
+            Op::Block(_, ops) => drop_ops(ops, reads),
+            Op::Set(_, expr) | Op::Put(_, expr) | Op::Do(expr) | Op::Return(expr) => drop_in(expr, reads),
+            _ => false,
+        };
+    }
+    dropped
+}
+
+fn drop_in(expr: &mut Expr, reads: &[usize]) -> bool {
+    let Expr::After(ops, value) = expr else { return false };
+    let dropped = drop_ops(ops, reads) | drop_in(value, reads);
+    if ops.is_empty() {
+        *expr = std::mem::replace(value, Expr::Undefined);
+        return true;
+    }
+    dropped
+}
