@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         let error = data.lock().unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-        let address = ServerAddress { pid: 1, http: "http://127.0.0.1:1".to_owned() };
+        let address = ServerAddress { pid: 1, http: "http://127.0.0.1:1".to_owned(), pubsub: None };
         data.announce(&address).unwrap();
         assert_eq!(data.running_server().unwrap(), Some(address));
         drop(lock);
