@@ -63,6 +63,11 @@ impl Launch {
         5433 + self.port_offset
     }
 
+    /// The Pub/Sub port.
+    pub fn pubsub_port(&self) -> u16 {
+        8085 + self.port_offset
+    }
+
     /// The HTTP API.
     pub fn api(&self) -> Api {
         Api::new(format!("http://127.0.0.1:{}", 8080 + self.port_offset), ANSWER_LIMIT)
