@@ -117,7 +117,7 @@ fn report(name: &str, each: Duration, node: Option<f64>) {
 fn node(script: &str, entries: &str, runs: usize) -> Result<Option<f64>, Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("plan_bench.{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("script.js"), script)?;
+    std::fs::File::create(folder.join("script.js"))?.write_all(script.as_bytes())?;
     std::fs::File::create(folder.join("entries"))?.write_all(entries.as_bytes())?;
     let output = Command::new("node")
         .args(["-e", NODE])

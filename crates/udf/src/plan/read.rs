@@ -71,7 +71,6 @@ fn parse<'a>(allocator: &'a Allocator, script: &'a Script) -> Result<Program<'a>
     let parsed = Parser::new(allocator, &script.source, SourceType::script()).with_options(options).parse();
     if let Some(problem) = parsed.diagnostics.first() {
         let at = problem.labels.first().map(|label| label.offset());
-        let at = at.and_then(|at| u32::try_from(at).ok());
         let (line, column) = at.map_or((0, 0), |at| place(&script.source, at));
         let construct = format!("what its reader does not take: {problem}");
         return Err(Obstacle { script: script.name.clone(), line, column, construct });

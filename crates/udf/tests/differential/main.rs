@@ -120,11 +120,11 @@ fn compare(script: &str, function: &str, messages: &[String], node: &mut Option<
     for (index, (ours, theirs)) in answers(&udf, &batch).iter().zip(&expected).enumerate() {
         assert!(ours == theirs, "plan {ours:?}\nQuickJS {theirs:?}\n{script}\nmessage {:?}", messages[index]);
     }
-    compare_tables(&udf, &interpreted, Arc::new(batch), script);
+    compare_tables(&udf, &interpreted, &Arc::new(batch), script);
 }
 
 /// Compares what gets into the columns of a table that takes some of it.
-fn compare_tables(udf: &Udf, interpreted: &Udf, batch: Arc<MessageBatch>, script: &str) {
+fn compare_tables(udf: &Udf, interpreted: &Udf, batch: &Arc<MessageBatch>, script: &str) {
     let schema = if script.contains("function transform") {
         include_str!("../../../../examples/gemini/gemini_raw_logs.schema.json")
     } else {
@@ -135,8 +135,8 @@ fn compare_tables(udf: &Udf, interpreted: &Udf, batch: Arc<MessageBatch>, script
     for limit in [spec.row_bytes_max, 300] {
         let spec = Arc::new(spec.as_ref().clone().with_row_bytes_max(limit));
         let built = |udf: &Udf| {
-            let mut rows = RowBuilder::new(Arc::clone(&spec), Arc::clone(&batch));
-            udf.create().unwrap().transform(&batch, 0..batch.len(), &mut rows);
+            let mut rows = RowBuilder::new(Arc::clone(&spec), Arc::clone(batch));
+            udf.create().unwrap().transform(batch, 0..batch.len(), &mut rows);
             rows.finish().unwrap()
         };
         let (planned, expected) = (built(udf), built(interpreted));

@@ -75,7 +75,7 @@ impl Writer<'_> {
                 self.property(&second, true)
             }
             2 => format!("{first}?.[0]"),
-            3 => format!("({first} || {{}})").to_owned() + &self.property("", false),
+            3 => format!("({first} || {{}})") + &self.property("", false),
             4 => format!("{first} && {}", self.property(&first, false)),
             _ => first,
         }

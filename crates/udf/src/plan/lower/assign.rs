@@ -15,6 +15,7 @@ use crate::plan::names::is_digits;
 use crate::plan::program::{Expr, NodeId, OVERLAY, ObjectId, ROOT, SlotId};
 
 /// Where an assignment goes.
+#[derive(Clone, Copy)]
 enum Target {
     Variable(usize),
     Slot(SlotId),

@@ -24,10 +24,10 @@ impl<'a> Lowerer<'_, 'a> {
         let (a, b) = (Box::new(left.expr), Box::new(right.expr));
         let negated = |expr: Expr| Expr::Not(Box::new(expr));
         Ok(Value::new(match binary.operator {
-            BinaryOperator::StrictEquality => strict(a, b),
-            BinaryOperator::StrictInequality => negated(strict(a, b)),
-            BinaryOperator::Equality => loose(a, b),
-            BinaryOperator::Inequality => negated(loose(a, b)),
+            BinaryOperator::StrictEquality => strict(*a, *b),
+            BinaryOperator::StrictInequality => negated(strict(*a, *b)),
+            BinaryOperator::Equality => loose(*a, *b),
+            BinaryOperator::Inequality => negated(loose(*a, *b)),
             BinaryOperator::LessThan => Expr::Compare(Order::Less, a, b),
             BinaryOperator::LessEqualThan => Expr::Compare(Order::LessEqual, a, b),
             BinaryOperator::GreaterThan => Expr::Compare(Order::Greater, a, b),
@@ -103,8 +103,8 @@ impl<'a> Lowerer<'_, 'a> {
 }
 
 /// `===`, and its common cases.
-pub(super) fn strict(a: Box<Expr>, b: Box<Expr>) -> Expr {
-    match (*a, *b) {
+pub(super) fn strict(a: Expr, b: Expr) -> Expr {
+    match (a, b) {
         (Expr::Undefined, other) | (other, Expr::Undefined) => Expr::IsUndefined(Box::new(other)),
         (Expr::Null, other) | (other, Expr::Null) => Expr::IsNull(Box::new(other)),
         (a, b) => Expr::Strict(Box::new(a), Box::new(b)),
@@ -112,8 +112,8 @@ pub(super) fn strict(a: Box<Expr>, b: Box<Expr>) -> Expr {
 }
 
 /// `==`, and its common case.
-fn loose(a: Box<Expr>, b: Box<Expr>) -> Expr {
-    match (*a, *b) {
+fn loose(a: Expr, b: Expr) -> Expr {
+    match (a, b) {
         (Expr::Undefined | Expr::Null, other) | (other, Expr::Undefined | Expr::Null) => {
             Expr::IsNullish(Box::new(other))
         }

@@ -232,7 +232,7 @@ impl<'a> Lowerer<'_, 'a> {
             };
             let wanted = self.value_of(Known::Const(wanted)).expr;
             let found = self.read(subject).expr;
-            let same = super::binary::strict(Box::new(found), Box::new(wanted));
+            let same = super::binary::strict(found, wanted);
             test = Some(match test {
                 Some(before) => Expr::Or(Box::new(before), Box::new(same)),
                 None => same,
