@@ -239,3 +239,15 @@ fn names_may_be_spelled_with_escapes_anywhere() {
     assert_eq!(outcomes, [row("{\"x\":\"A/\u{e9}\",\"y\":1}")]);
     assert_eq!(udf.stats().planned, 1);
 }
+
+/// A control character behind a document was taken for its end (found by a long run of `differential`).
+#[test]
+fn what_stands_behind_a_document_is_no_end_of_it() {
+    let udf = Udf::load(body("row.a = o.a; return JSON.stringify(row);")).unwrap();
+    let mut plan = udf.native_plan().unwrap();
+    for rest in ["\0", "\0 ", " \u{1}", "\u{b}", "\u{1f}\n", "x", "{}"] {
+        let message = format!("{{\"a\":1}}{rest}");
+        assert_eq!(plan.call(&message), None, "{message:?}");
+    }
+    assert_eq!(plan.call("{\"a\":1} \r\n\t"), Some(Some("{\"a\":1}")));
+}

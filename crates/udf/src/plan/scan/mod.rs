@@ -103,7 +103,8 @@ pub(super) fn scan(
         return None;
     }
     scanner.value::<false>(ROOT, 0)?;
-    let is_whole = scanner.space().is_none();
+    // A byte that is neither white space nor the start of anything is no end either.
+    let is_whole = scanner.space().is_none() && scanner.at == bytes.len();
     scratch.texts_end = scanner.end;
     is_whole.then_some(())
 }
