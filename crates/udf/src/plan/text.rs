@@ -155,6 +155,11 @@ impl Machine {
     /// Appends an object's properties in the order that they were first set in.
     fn append_slots(&mut self, task: Task<'_>, object: ObjectId, start: usize, depth: usize) -> Run<()> {
         let slots = &task.program.objects.get(usize::from(object)).ok_or(Halt::Refuse)?.slots;
+        self.append_properties(task, slots, start, depth)
+    }
+
+    /// Appends those of these properties that are set, in the order that they were first set in.
+    fn append_properties(&mut self, task: Task<'_>, slots: &[SlotId], start: usize, depth: usize) -> Run<()> {
         let mut before = 0;
         while let Some((slot, value, since)) = self.next_slot(slots, before)? {
             before = since;
@@ -215,18 +220,7 @@ impl Machine {
             }
         }
         let new: Vec<SlotId> = slots.iter().copied().filter(|slot| !placed.contains(slot)).collect();
-        let mut before = 0;
-        while let Some((slot, value, since)) = self.next_slot(&new, before)? {
-            before = since;
-            let rest = self.made.len();
-            if rest > start {
-                self.made.push(',');
-            }
-            self.made.push_str(&task.program.slots.get(usize::from(slot)).ok_or(Halt::Refuse)?.key);
-            if !self.append_json(task, value, depth + 1)? {
-                self.made.truncate(rest);
-            }
-        }
+        self.append_properties(task, &new, start, depth)?;
         self.made.push('}');
         Ok(())
     }
