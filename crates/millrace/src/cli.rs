@@ -89,11 +89,6 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
-    /// Try, test and measure UDFs.
-    Udf {
-        #[command(subcommand)]
-        command: UdfCommand,
-    },
     /// Check a configuration, its scripts, schemas and filters.
     Check,
     /// Send recorded OTLP bodies to an OTLP/HTTP endpoint, as a client would.
@@ -105,6 +100,21 @@ pub enum Command {
         #[arg(long)]
         endpoint: Option<String>,
     },
+    /// Try, test and measure UDFs; what ran when and why, going back, a new version in the shadow of the old.
+    Udf {
+        #[command(subcommand)]
+        command: Udf,
+    },
+    /// Let pipelines fold everything there is now, and end; waits for it.
+    Drain(Which),
+    /// End pipelines at once; what is not folded waits in the topic.
+    Cancel(Which),
+    /// Let pipelines go on that were drained or cancelled, or failed.
+    Resume(Which),
+    /// Let the running server read its configuration anew.
+    Update,
+    /// Run messages of the log again, with another UDF, into a table of their own; goes on where it was.
+    Rerun(Rerun),
     /// Point a telemetry producer here.
     Connect {
         #[command(subcommand)]
@@ -304,6 +314,103 @@ pub enum Views {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Udf {
+    #[command(flatten)]
+    Workbench(UdfCommand),
+    #[command(flatten)]
+    Versions(UdfVersions),
+}
+
+/// What can be done with versions.
+#[derive(Debug, Subcommand)]
+pub enum UdfVersions {
+    /// What ran when and why.
+    History {
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Look at the script's file now rather than at the next interval.
+    Reload {
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Go back to the version that ran before, or to another; the script's file is left alone until it
+    /// changes. Works without a server, too.
+    Rollback {
+        #[command(flatten)]
+        of: Of,
+        /// The version: its hash, or the first digits of it.
+        #[arg(long)]
+        to: Option<String>,
+    },
+    /// Run a new version beside the running one on live messages, without writing anything; without a
+    /// file, show what it has found.
+    Shadow {
+        /// A .js file, or a folder of them.
+        file: Option<PathBuf>,
+        /// The function in it (default: the configured one).
+        #[arg(long, requires = "file")]
+        function: Option<String>,
+        /// End it and show what it has found.
+        #[arg(long, conflicts_with = "file")]
+        stop: bool,
+        #[command(flatten)]
+        of: Of,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Put the version in the shadow in the place of the running one, unless it does worse on recent
+    /// messages.
+    Promote {
+        #[command(flatten)]
+        of: Of,
+        /// Also when it does worse.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Whose UDF.
+#[derive(Debug, Args)]
+pub struct Of {
+    /// The pipeline (default: the only one with a UDF).
+    #[arg(long)]
+    pub pipeline: Option<String>,
+}
+
+/// Which pipelines a command is about.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The pipeline (default: all of them).
+    pub pipeline: Option<String>,
+}
+
+/// What is run again.
+#[derive(Debug, Args)]
+pub struct Rerun {
+    /// The first moment of publishing, as 24h, 2026-11-22 or 2026-11-22T10:00:00Z.
+    #[arg(long)]
+    pub from: String,
+    /// Behind the last moment, likewise; messages that come later than now are not waited for.
+    #[arg(long)]
+    pub to: String,
+    /// The table to be made, `dataset.table`.
+    #[arg(long)]
+    pub into: String,
+    /// A .js file or a folder of them (default: the version that runs).
+    #[arg(long)]
+    pub udf: Option<PathBuf>,
+    /// The function in it (default: the configured one).
+    #[arg(long, requires = "udf")]
+    pub function: Option<String>,
+    /// The pipeline whose topic, schema and limits it has (default: the only one).
+    #[arg(long)]
+    pub pipeline: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

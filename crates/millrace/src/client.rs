@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::auth;
 use crate::config::Config;
+use crate::data_dir::DataDir;
 
 /// Longest answer of the API that a command reads, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -31,6 +32,17 @@ impl Client {
             .into();
         let authorization = auth::token(config)?.map(|token| format!("Bearer {token}"));
         Ok(Self { agent, authorization, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// A client of the server that runs on this data directory.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn of_running(config: &Config) -> Result<Self> {
+        let Some(server) = DataDir::new(&config.data_dir).running_server()? else {
+            bail!("no server runs on {}: start `millrace run`", config.data_dir.display());
+        };
+        Self::new(config, &server.http)
     }
 
     /// The address of the HTTP API by configuration.
@@ -86,6 +98,28 @@ impl Client {
             http::StatusCode::NOT_FOUND => Ok(false),
             _ => read(response, &url).map(|_| true),
         }
+    }
+
+    /// Posts a JSON body and reads JSON.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T> {
+        self.post(path, &[("content-type", "application/json")], body.to_string())
+    }
+
+    /// Asks for something to be ended and reads JSON.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn delete_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.agent.delete(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.call().with_context(|| format!("no answer from {url}"))?;
+        self.parsed(path, &read(response, &url)?)
     }
 
     fn parsed<T: DeserializeOwned>(&self, path: &str, answer: &[u8]) -> Result<T> {

@@ -89,6 +89,16 @@ impl DataDir {
         self.root.join("state")
     }
 
+    /// Every version of a pipeline's UDF that ever ran, and when and why it did.
+    pub fn udf_versions(&self, pipeline: &str) -> PathBuf {
+        self.state().join("udf").join(pipeline)
+    }
+
+    /// Stretches of topics that are, or were, run again.
+    pub fn reruns(&self) -> PathBuf {
+        self.state().join("reruns")
+    }
+
     /// Fails when there is no data directory: commands that only read make none.
     pub fn must_exist(&self) -> Result<()> {
         if !self.root.is_dir() {

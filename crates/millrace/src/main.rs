@@ -9,20 +9,26 @@ mod cli;
 mod client;
 mod command;
 mod config;
+mod control;
 mod data_dir;
 mod job_store;
 mod moment;
 mod node;
 mod out_file;
 mod output;
+mod pipelines;
 mod plan;
 mod queries;
 mod reader;
+mod reload;
 mod replays;
+mod rerun;
 mod settings;
 mod tables;
 mod threads;
 mod udf;
+mod udf_files;
+mod update;
 mod writer;
 
 use std::io::IsTerminal as _;
@@ -30,7 +36,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser as _;
-use cli::{Cli, Command};
+use cli::{Cli, Command, Udf};
+use config::Origin;
 use tracing_subscriber::EnvFilter;
 
 /// Gives freed memory back to the system, from a thread of its own, within ten seconds; an idle server
@@ -74,13 +81,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         command::generate::run(arguments)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Command::Udf { command } = &cli.command {
+    if let Command::Udf { command: Udf::Workbench(command) } = &cli.command {
         return command::udf::udf(command);
     }
-    let config = config::load(cli.common.config.as_deref(), cli.common.data_dir.as_deref())?;
+    let origin = Origin { file: cli.common.config.clone(), data_dir: cli.common.data_dir.clone() };
+    let config = origin.load()?;
     let offset = cli.common.port_offset;
     match cli.command {
-        Command::Run => command::run::run(&config, offset)?,
+        Command::Run => command::run::run(&config, Some(origin), offset)?,
         Command::Load { files, topic } => command::load::load(&config, &files, topic.as_deref())?,
         Command::Query(query) => command::query::query(&config, query)?,
         Command::Audit { since, format } => return command::audit::audit(&config, since.as_deref(), format),
@@ -90,12 +98,20 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Status { format } => command::status::status(&config, offset, format)?,
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,
+        Command::Udf { command: Udf::Versions(command) } => {
+            return command::udf_versions::udf(&config, command);
+        }
+        Command::Drain(which) => command::lifecycle::drain(&config, which.pipeline.as_deref())?,
+        Command::Cancel(which) => command::lifecycle::cancel(&config, which.pipeline.as_deref())?,
+        Command::Resume(which) => command::lifecycle::resume(&config, which.pipeline.as_deref())?,
+        Command::Update => command::lifecycle::update(&config)?,
+        Command::Rerun(rerun) => command::rerun::rerun(&config, &rerun)?,
         Command::Connect { command } => command::connect::connect(&config, offset, &command)?,
         Command::Template { command } => {
             return command::template::template(&cli.common, &config, &command);
         }
         // Those that need no configuration are done.
-        Command::UdfChild | Command::Generate(_) | Command::Udf { .. } => {}
+        Command::UdfChild | Command::Generate(_) | Command::Udf { command: Udf::Workbench(_) } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

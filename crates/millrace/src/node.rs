@@ -9,40 +9,29 @@ use anyhow::{Context, Result};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::Lake;
 use millrace_log::Log;
-use millrace_model::{Micros, Offset, Source};
-use millrace_pipeline::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
+use millrace_model::{Micros, Offset};
 use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
-use millrace_udf::Opened;
 
 use crate::auditor::Auditor;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::plan::PipelinePlan;
-use crate::replays::{ReplayTables, Replays};
+use crate::pipelines::{Pipelines, StartPlan};
+use crate::replays::Replays;
+use crate::rerun::Reruns;
 use crate::settings;
 use crate::tables::Tables;
-use crate::udf;
 
 /// Everything that runs in a server process except its listeners.
 pub struct Node {
     log: Arc<Log>,
     lake: Arc<Lake>,
     tables: Arc<Tables>,
-    pipelines: Vec<Running>,
+    pipelines: Pipelines,
+    reruns: Reruns,
     replays: Arc<Replays>,
     auditor: Arc<Auditor>,
     postgres: OnceLock<String>,
     started: Instant,
-}
-
-/// A configured pipeline: running, or the reason why it is not. One that cannot start does not keep
-/// the others, or ingest, from working.
-struct Running {
-    name: String,
-    topic: String,
-    table: String,
-    udf: Opened,
-    pipeline: Result<Pipeline, String>,
 }
 
 impl Node {
@@ -53,7 +42,7 @@ impl Node {
     pub fn start(
         config: &Config,
         data: &DataDir,
-        plans: Vec<PipelinePlan>,
+        plans: Vec<StartPlan>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self> {
         let started = Instant::now();
@@ -67,28 +56,20 @@ impl Node {
         }
         let lake = Lake::open(settings::lake(config, data, disk, runtime.clone()))
             .context("cannot open the lake")?;
-        let mut tables = Tables::new();
-        let (mut pipelines, mut replayed) = (Vec::new(), Vec::new());
+        let tables = Arc::new(Tables::new());
+        let pipelines = Pipelines::new(Arc::clone(&log), Arc::clone(&lake), Arc::clone(&tables));
+        let mut replayed = Vec::new();
         for plan in plans {
-            let (running, tables) = start_pipeline(config, &log, &lake, &mut tables, plan)?;
-            pipelines.push(running);
-            replayed.push(tables);
+            replayed.push(pipelines.open(config, plan)?.replay_tables());
         }
-        release_forgotten_holds(&log, &pipelines);
+        pipelines.release_forgotten_holds();
+        let reruns = Reruns::open(config, data, &log, &lake, &tables);
         let replays = Arc::new(Replays::new(config, data, replayed));
         let auditor = Arc::<Auditor>::default();
         resume_replays(&replays)?;
         auditor.start(config, &log)?;
-        Ok(Self {
-            log,
-            lake,
-            tables: Arc::new(tables),
-            pipelines,
-            replays,
-            auditor,
-            postgres: OnceLock::new(),
-            started,
-        })
+        let postgres = OnceLock::new();
+        Ok(Self { log, lake, tables, pipelines, reruns, replays, auditor, postgres, started })
     }
 
     /// The log, for ingest.
@@ -99,6 +80,16 @@ impl Node {
     /// The tables, for queries.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// The pipelines.
+    pub fn pipelines(&self) -> &Pipelines {
+        &self.pipelines
+    }
+
+    /// What is run again.
+    pub fn reruns(&self) -> &Reruns {
+        &self.reruns
     }
 
     /// What can be done with dead letters.
@@ -125,8 +116,8 @@ impl Node {
 
     /// Why a pipeline does not run, when one does not although nobody stopped it.
     pub fn failure(&self) -> Option<String> {
-        let statuses = self.pipelines.iter().map(pipeline_status);
-        let failed = statuses.into_iter().find(|status| status.state == "failed")?;
+        let statuses = self.pipelines.all();
+        let failed = statuses.iter().map(|slot| slot.status()).find(|status| status.state == "failed")?;
         Some(format!("pipeline {} failed: {}", failed.name, failed.error.unwrap_or_default()))
     }
 
@@ -136,9 +127,14 @@ impl Node {
     pub fn drain(&self, stall_max: Duration) {
         self.replays.stop();
         self.auditor.stop();
-        let pipelines = || self.pipelines.iter().filter_map(|running| running.pipeline.as_ref().ok());
-        pipelines().for_each(Pipeline::request_drain);
-        for pipeline in pipelines() {
+        // What runs again goes on where it is at the next start, as many others as need be.
+        self.reruns.stop();
+        let slots = self.pipelines.all();
+        // Whether there was a shadow does not matter.
+        slots.iter().filter_map(|slot| slot.udf.as_ref()).for_each(|udf| drop(udf.desk.stop_shadow()));
+        let pipelines: Vec<_> = slots.iter().filter_map(|slot| slot.managed.pipeline().ok()).collect();
+        pipelines.iter().for_each(|pipeline| pipeline.request_drain());
+        for pipeline in pipelines {
             let mut status = pipeline.status();
             while !pipeline.wait_for(Offset(status.end_offset), stall_max) && !pipeline.state().is_over() {
                 let now = pipeline.status();
@@ -164,90 +160,25 @@ fn resume_replays(replays: &Arc<Replays>) -> Result<()> {
     thread.spawn(move || replays.resume_all()).map(|_| ()).context("no thread for replays")
 }
 
-fn start_pipeline(
-    config: &Config,
-    log: &Arc<Log>,
-    lake: &Arc<Lake>,
-    tables: &mut Tables,
-    plan: PipelinePlan,
-) -> Result<(Running, ReplayTables)> {
-    let table = format!("{}.{}", plan.dataset, &plan.table.name);
-    let context = || format!("in pipeline {}", plan.config.name);
-    let topic = log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
-    let rows = lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-    let dead_letters =
-        lake.table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters)).with_context(context)?;
-    tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-    tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
-    let counted = Arc::clone(&topic);
-    let limits = PipelineConfig {
-        duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
-        ..plan.config
-    };
-    let name = limits.name.clone();
-    let source: Arc<dyn Source> = topic;
-    let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
-    let replayed = ReplayTables {
-        pipeline: name.clone(),
-        spec: Arc::clone(&plan.table),
-        rows: Arc::clone(&rows),
-        dead_letters: Arc::clone(&dead_letters),
-    };
-    let pipeline =
-        Pipeline::start(limits, source, plan.transforms, plan.table, rows, dead_letters).map_err(|error| {
-            tracing::error!(pipeline = %name, %error, "pipeline did not start");
-            error.to_string()
-        });
-    Ok((Running { name, topic: plan.topic, table, udf: plan.udf, pipeline }, replayed))
-}
-
-/// A pipeline holds its topic back across restarts; one that is not configured any more would do so for
-/// ever, until the topic is full and producers are refused.
-fn release_forgotten_holds(log: &Log, pipelines: &[Running]) {
-    for topic in log.topics() {
-        for (holder, folded) in topic.holds() {
-            let configured =
-                pipelines.iter().any(|pipeline| pipeline.name == holder && pipeline.topic == topic.name());
-            if configured {
-                continue;
-            }
-            match topic.release_hold(&holder) {
-                Ok(()) => tracing::warn!(
-                    topic = topic.name(), pipeline = %holder, folded = folded.0,
-                    "pipeline is no longer configured: its topic does not wait for it any more"
-                ),
-                Err(error) => tracing::error!(
-                    topic = topic.name(), pipeline = %holder, %error,
-                    "a pipeline that is no longer configured still holds its topic back"
-                ),
-            }
-        }
-    }
-}
-
 impl Facts for Node {
     fn status(&self) -> Status {
-        let pipelines: Vec<_> = self
-            .pipelines
-            .iter()
-            .map(|running| PipelineStatus {
-                audit: self.auditor.status(&running.name),
-                ..pipeline_status(running)
-            })
-            .collect();
+        let with_audit =
+            |status: PipelineStatus| PipelineStatus { audit: self.auditor.status(&status.name), ..status };
+        let pipelines: Vec<_> = self.pipelines.all().iter().map(|slot| with_audit(slot.status())).collect();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: pipelines.iter().all(|pipeline| pipeline.state == "running"),
+            // One that an operator has ended is where it should be.
+            ready: pipelines.iter().all(|pipeline| pipeline.state != "failed"),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             postgres: self.postgres.get().cloned(),
             topics: topic_statuses(&self.log),
             pipelines,
-            tables: self.tables.iter().map(|(name, table)| table_status(name, table)).collect(),
+            tables: self.tables.all().iter().map(|(name, table)| table_status(name, table)).collect(),
         }
     }
 
     fn publish_gauges(&self) {
-        self.pipelines.iter().for_each(|running| udf::publish(&running.name, &running.udf));
+        self.pipelines.all().iter().for_each(|slot| slot.publish_udf());
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.
@@ -263,52 +194,6 @@ impl Facts for Node {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; 2^53 bytes are 8 PiB")]
 fn gauge(name: &'static str, labels: &[(&'static str, String); 1], value: u64) {
     metrics::gauge!(name, labels).set(value as f64);
-}
-
-fn pipeline_status(running: &Running) -> PipelineStatus {
-    let pipeline = match &running.pipeline {
-        Ok(pipeline) => pipeline.status(),
-        Err(reason) => {
-            return PipelineStatus {
-                name: running.name.clone(),
-                state: "failed".to_owned(),
-                error: Some(reason.clone()),
-                topic: running.topic.clone(),
-                table: running.table.clone(),
-                ..PipelineStatus::default()
-            };
-        }
-    };
-    let (state, failure) = match &pipeline.state {
-        PipelineState::Running => ("running", None),
-        PipelineState::Draining => ("draining", None),
-        PipelineState::Stopped => ("stopped", None),
-        PipelineState::Failed(reason) => ("failed", Some(reason.clone())),
-    };
-    PipelineStatus {
-        name: running.name.clone(),
-        state: state.to_owned(),
-        error: failure.or(pipeline.last_error.filter(|_| pipeline.retries_in_a_row > 0)),
-        topic: running.topic.clone(),
-        table: running.table.clone(),
-        udf_hash: pipeline.udf_hash,
-        next_offset: pipeline.next_offset,
-        pending: pipeline.pending_messages,
-        read: pipeline.read,
-        written: pipeline.written,
-        filtered: pipeline.filtered,
-        dead_lettered: pipeline.dead_lettered,
-        duplicate: pipeline.duplicate,
-        expired: pipeline.expired,
-        erased: pipeline.erased,
-        backlog_bytes: pipeline.backlog_bytes,
-        backlog_age_seconds: pipeline.backlog_age_seconds,
-        freshness_seconds: pipeline.freshness_seconds,
-        system_lag_seconds: pipeline.system_lag_seconds,
-        worker_utilisation: pipeline.worker_utilisation,
-        commit_retries: pipeline.retries,
-        audit: None,
-    }
 }
 
 /// Every topic's figures, by name; of those that cannot be opened, the reason.

@@ -95,7 +95,11 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
     Ok(plans)
 }
 
-fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
+/// The tables of one pipeline.
+///
+/// # Errors
+/// What is wrong with its tables or schema.
+pub fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
     let (dataset, name) = table_name(&pipeline.table)?;
     let schema = match (&pipeline.schema, &pipeline.schema_text) {
         (Some(_), Some(_)) => bail!("schema and schema_text: keep one of them"),
@@ -146,6 +150,18 @@ fn table_name(text: &str) -> Result<(&str, &str)> {
 /// # Errors
 /// Names the pipeline and what is wrong with it.
 pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
+    let plans = plan_with(config, |pipeline| Ok((udf::open(pipeline.udf.as_ref())?, ())))?;
+    Ok(plans.into_iter().map(|(plan, ())| plan).collect())
+}
+
+/// Every pipeline with the UDF that `choose` gives it, and whatever else it gives.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_with<T>(
+    config: &Config,
+    choose: impl Fn(&config::Pipeline) -> Result<(Opened, T)>,
+) -> Result<Vec<(PipelinePlan, T)>> {
     let tables = tables(config)?;
     let configured = pipelines(config);
     tables
@@ -153,9 +169,9 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
         .zip(&configured)
         .map(|(tables, pipeline)| {
             let context = || format!("in pipeline {}", pipeline.name);
-            let udf = udf::open(pipeline.udf.as_ref()).with_context(context)?;
+            let (udf, more) = choose(pipeline).with_context(context)?;
             let limits = pipeline_config(pipeline).with_context(context)?;
-            Ok(PipelinePlan {
+            let plan = PipelinePlan {
                 config: limits,
                 topic: tables.topic,
                 dataset: tables.dataset,
@@ -164,12 +180,17 @@ pub fn plan(config: &Config) -> Result<Vec<PipelinePlan>> {
                 dead_letter_dataset: tables.dead_letter_dataset,
                 transforms: udf.factory(),
                 udf,
-            })
+            };
+            Ok((plan, more))
         })
         .collect()
 }
 
-fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
+/// A pipeline's limits.
+///
+/// # Errors
+/// Names the limit that makes no sense.
+pub fn pipeline_config(pipeline: &config::Pipeline) -> Result<PipelineConfig> {
     let window = &pipeline.window;
     if window.rows_max == 0 || window.bytes_max == 0 || window.age_ms_max == 0 {
         bail!("window.rows_max, bytes_max and age_ms_max must be above 0");

@@ -16,7 +16,7 @@ use crate::data_dir::{DataDir, Spill};
 use crate::plan::{self, TablePlan};
 use crate::tables::Tables;
 use crate::threads::{self, Work};
-use crate::{queries, settings};
+use crate::{queries, rerun, settings};
 
 /// A snapshot of everything in a data directory.
 pub struct Reader {
@@ -55,7 +55,7 @@ impl Reader {
         let disk: Arc<dyn Disk> = Arc::new(StdDisk);
         let lake_config = settings::lake_reader(&data, disk, runtime.handle().clone());
         let lake = Lake::open(lake_config).context("cannot open the lake")?;
-        let mut tables = Tables::new();
+        let tables = Tables::new();
         let mut pipelines = Vec::new();
         for plan in plan::tables(config)? {
             let open = |dataset: &str, spec| match lake.table(dataset, spec) {
@@ -72,6 +72,13 @@ impl Reader {
             tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
             tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
+        }
+        for plan in rerun::tables(config, &data)? {
+            for spec in [&plan.table, &plan.dead_letters] {
+                if let Ok(table) = lake.table(&plan.dataset, Arc::clone(spec)) {
+                    tables.add(&plan.dataset, &spec.name, table);
+                }
+            }
         }
         let engine_config = millrace_sql::EngineConfig {
             // Who may only read here has no place to spill to, and queries that need one say so.

@@ -56,8 +56,9 @@ pub fn runtime(work: Work) -> Result<Runtime> {
     builder.build().with_context(|| format!("cannot start the {} threads", work.name()))
 }
 
-/// Sets the priority of this thread. Elsewhere than on Linux it would be that of the whole process.
-fn give_way(work: Work) {
+/// Sets the priority of this thread, and with it of those that it will start. Elsewhere than on Linux it
+/// would be that of the whole process.
+pub fn give_way(work: Work) {
     if cfg!(target_os = "linux") && work.nice() > 0 {
         // Who may not lower it (some sandboxes) runs as before: slower for ingest, not wrong.
         let set = rustix::process::setpriority_process(None, work.nice());

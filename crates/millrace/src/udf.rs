@@ -56,8 +56,11 @@ pub fn scripts(path: Option<&Path>) -> Result<Vec<Script>, ScriptFileError> {
 /// Mode, shape and limits.
 ///
 /// # Errors
-/// When the system does not tell where this program is, which is the UDF's last resort.
+/// When the system does not tell where this program is, which is the UDF's last resort, or how it is
+/// reloaded makes no sense.
 pub fn limits(udf: &config::Udf) -> Result<UdfConfig> {
+    udf.reload_interval()?;
+    udf.trial_policy()?;
     Ok(UdfConfig {
         shape: match udf.shape {
             config::UdfShape::Auto => Shape::ByParameterCount,

@@ -26,6 +26,11 @@ impl Version {
         Ok(Self { number, udf_hash: factory.udf_hash(), factory, spares: Mutex::new(spares) })
     }
 
+    /// What makes its transforms.
+    pub fn factory(&self) -> Arc<dyn TransformFactory> {
+        Arc::clone(&self.factory)
+    }
+
     /// A transform for one worker: a ready one, else a new one.
     pub fn take(&self) -> Result<Box<dyn Transform>, String> {
         let ready = self.spares.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -14,35 +14,51 @@ mod belt;
 mod chunk;
 mod committer;
 mod config;
+mod desk;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod folder;
+mod history;
 mod ledger;
+mod managed;
 mod meters;
 mod pipeline;
 mod plan;
 mod reader;
 pub mod replay;
 mod run;
+mod shadow;
 mod shared;
 mod sink;
+mod slice;
 mod status;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod trial;
 mod trouble;
 mod versions;
 mod window;
 
 pub use audit::{AuditInput, AuditReport, Finding, Since, SinceTotals, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
+pub use desk::{
+    Chosen, DeskConfig, DeskError, VersionChange, VersionDesk, VersionStore, VersionText, choose_version,
+};
+pub use history::{VersionAct, VersionError, VersionEvent, VersionHistory};
 pub use ledger::{
     COUNTERS, DEAD_LETTERED, DUPLICATE, DeadLedger, ERASED, EXPIRED, FILTERED, Ledger, LedgerError,
     LedgerKey, NEXT_OFFSET, PURGED, READ, REPLAYED, REPLAYED_FILTERED, Tally, WRITTEN,
 };
+pub use managed::{ManagedPipeline, PipelineParts};
 pub use meters::describe_metrics;
 pub use pipeline::Pipeline;
+pub use shadow::{RunningVersion, Shadow, ShadowConfig, ShadowReport};
 pub use sink::{Amendment, Commit, Mark, Scan, Sink, SinkError};
+pub use slice::SourceSlice;
 pub use status::{PipelineState, PipelineStatus};
+pub use trial::{
+    ColumnChange, Comparison, Difference, Fates, Refusal, SAMPLES_MAX, TrialPolicy, TrialReport, judge, trial,
+};
 pub use versions::{VERSIONS_MAX, VersionTotals};

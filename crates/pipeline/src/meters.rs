@@ -8,6 +8,7 @@ use metrics::{
     histogram,
 };
 
+use crate::VersionAct;
 use crate::ledger::Tally;
 use crate::status::PipelineStatus;
 
@@ -28,6 +29,11 @@ const FRESHNESS: &str = "millrace_freshness_seconds";
 const SYSTEM_LAG: &str = "millrace_system_lag_seconds";
 const UTILISATION: &str = "millrace_worker_utilisation";
 const PENDING: &str = "millrace_pending_messages";
+const UDF_CHANGES: &str = "millrace_udf_changes_total";
+const TRIAL_SECONDS: &str = "millrace_udf_trial_seconds";
+const SHADOW_MESSAGES: &str = "millrace_shadow_messages_total";
+const SHADOW_DIFFERENT: &str = "millrace_shadow_different_total";
+const SHADOW_SKIPPED: &str = "millrace_shadow_skipped_total";
 
 const REPLAYED: &str = "millrace_replayed_messages_total";
 const REPLAYS: &str = "millrace_replays_total";
@@ -58,10 +64,37 @@ pub fn describe_metrics() {
     describe_gauge!(SYSTEM_LAG, Unit::Seconds, "How long the oldest message has been inside the pipeline");
     describe_gauge!(UTILISATION, "Share of time that workers spend transforming, 0 to 1");
     describe_gauge!(PENDING, "Messages accepted and not committed");
+    describe_counter!(
+        UDF_CHANGES,
+        "Versions of the UDF that began to run, were refused or forgotten, by act"
+    );
+    describe_histogram!(TRIAL_SECONDS, Unit::Seconds, "Time to try a new version on recent messages");
+    describe_counter!(SHADOW_MESSAGES, "Messages shown to a version in the shadow");
+    describe_counter!(SHADOW_DIFFERENT, "Messages that it made something else of than the running version");
+    describe_counter!(SHADOW_SKIPPED, "Messages that a shadow passed over to keep up");
     describe_counter!(REPLAYED, "Dead letters that a replay has settled, by outcome");
     describe_counter!(REPLAYS, "Replays that ended, by outcome");
     describe_counter!(REPLAY_RETRIES, "Commits of replays that failed and were tried again");
     describe_counter!(PURGED, "Dead letters removed by a purge");
+}
+
+/// Something happened to a version of a pipeline's UDF.
+pub(crate) fn count_version(pipeline: &str, act: VersionAct) {
+    counter!(UDF_CHANGES, "pipeline" => pipeline.to_owned(), "act" => act.as_str()).increment(1);
+}
+
+/// A new version was tried.
+pub(crate) fn count_trial(pipeline: &str, seconds: f64) {
+    histogram!(TRIAL_SECONDS, "pipeline" => pipeline.to_owned()).record(seconds);
+}
+
+/// A shadow went on by some messages.
+pub(crate) fn count_shadow(pipeline: &str, messages: u64, different: u64, skipped: u64) {
+    for (name, count) in
+        [(SHADOW_MESSAGES, messages), (SHADOW_DIFFERENT, different), (SHADOW_SKIPPED, skipped)]
+    {
+        counter!(name, "pipeline" => pipeline.to_owned()).increment(count);
+    }
 }
 
 /// A batch of a replay is committed.

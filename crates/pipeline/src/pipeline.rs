@@ -1,6 +1,6 @@
 //! A running pipeline and its owner's handle to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     belt: Arc<Belt>,
     workers: usize,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pipeline {
@@ -72,14 +72,14 @@ impl Pipeline {
         );
         let committer = Committer::new(rows, dead_letters, identity, opening);
         let belt = Arc::new(Belt::new(config.in_flight_bytes_max, config.window.rows_max));
-        let mut pipeline = Self { shared, belt, workers, threads: Vec::new() };
+        let pipeline = Self { shared, belt, workers, threads: Mutex::default() };
         // A thread that cannot be made drops the pipeline, which ends those made before.
         pipeline.spawn_all(config, reader, committer, spec)?;
         Ok(pipeline)
     }
 
     fn spawn_all(
-        &mut self,
+        &self,
         config: PipelineConfig,
         reader: Reader,
         committer: Committer,
@@ -94,7 +94,7 @@ impl Pipeline {
     }
 
     fn spawn(
-        &mut self,
+        &self,
         role: &str,
         body: impl FnOnce(&Shared, &Belt) + Send + 'static,
     ) -> Result<(), PipelineError> {
@@ -106,7 +106,7 @@ impl Pipeline {
             std::mem::forget(guard);
         });
         match thread {
-            Ok(thread) => self.threads.push(thread),
+            Ok(thread) => self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread),
             Err(error) => {
                 self.shared.fail(format!("no thread for its {role}: {error}"));
                 self.belt.abort();
@@ -133,6 +133,12 @@ impl Pipeline {
     #[must_use]
     pub fn wait_for(&self, offset: Offset, timeout: Duration) -> bool {
         self.shared.wait_for(offset, timeout)
+    }
+
+    /// The transforms that new messages are shown to.
+    #[must_use]
+    pub fn transforms(&self) -> Arc<dyn TransformFactory> {
+        self.shared.version().factory()
     }
 
     /// From the next window on, messages are shown to the new version. A window never mixes versions.
@@ -169,15 +175,23 @@ impl Pipeline {
         self.request_stop();
         self.shared.wait_end()
     }
+
+    /// As [`stop`](Self::stop), and waits until every thread is gone: from then on nothing of it touches
+    /// its tables, so that another may be started on them.
+    pub fn end(&self) -> PipelineState {
+        self.request_stop();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread that panicked has said so through its guard.
+            let _ = thread.join();
+        }
+        self.state()
+    }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.request_stop();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so through its guard.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

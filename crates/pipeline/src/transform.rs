@@ -1,5 +1,6 @@
 //! A worker's work: messages of a chunk to rows, whatever the messages and the transform do.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::plan::Fill;
 const PART_TEXT_BYTES_MAX: usize = 32 << 20;
 
 /// How many messages a transform is shown at first, before it is known how much it makes of one.
-const RUN_MESSAGES_FIRST: usize = 16;
+pub(crate) const RUN_MESSAGES_FIRST: usize = 16;
 
 /// Transforms a chunk and gives what came of it to `emit`, in order, in one part unless it is very
 /// much; `emit` answers whether to go on.
@@ -35,7 +36,7 @@ pub(crate) fn transform_chunk(
     mut emit: impl FnMut(Transformed, bool) -> bool,
 ) -> Result<(), String> {
     let batch = &chunk.batch;
-    let mut work = Work { spec, chunk, dead: already_dead(chunk), panicked: Vec::new() };
+    let mut work = Work { spec, chunk, to: batch.len(), dead: already_dead(chunk), panicked: Vec::new() };
     let (mut from, mut start) = (0, chunk.start);
     loop {
         let (built, to) = work.part(transform, from)?;
@@ -47,6 +48,23 @@ pub(crate) fn transform_chunk(
         }
         (from, start) = (to, end);
     }
+}
+
+/// What a transform makes of a few messages of a chunk, [`RUN_MESSAGES_FIRST`] at most, so that it is one
+/// part. For trying a version: nothing of the chunk but its messages and its version matters.
+///
+/// # Errors
+/// As [`transform_chunk`].
+pub(crate) fn transform_few(
+    transform: &mut Box<dyn Transform>,
+    spec: &Arc<TableSpec>,
+    chunk: &Chunk,
+    range: Range<usize>,
+) -> Result<Transformed, String> {
+    let mut work = Work { spec, chunk, to: range.end, dead: Vec::new(), panicked: Vec::new() };
+    let (built, to) = work.part(transform, range.start)?;
+    let offset = |index: usize| chunk.batch.get(index).offset;
+    work.finish(built, range.start, to, offset(range.start), offset(to - 1).plus(1))
 }
 
 /// The indexes of the chunk's messages that are dead letters already, ascending.
@@ -61,6 +79,8 @@ fn already_dead(chunk: &Chunk) -> Vec<usize> {
 struct Work<'a> {
     spec: &'a Arc<TableSpec>,
     chunk: &'a Chunk,
+    /// Behind the last message that it is about.
+    to: usize,
     /// Message indexes, ascending.
     dead: Vec<usize>,
     /// Messages that made the transform panic, ascending, and the texts.
@@ -74,12 +94,12 @@ impl Work<'_> {
         transform: &mut Box<dyn Transform>,
         from: usize,
     ) -> Result<(BuiltRows, usize), String> {
-        if let Ok(built) = guarded(|| self.build(transform.as_mut(), from, self.chunk.batch.len())) {
+        if let Ok(built) = guarded(|| self.build(transform.as_mut(), from, self.to)) {
             return built;
         }
         *transform = self.chunk.version.take()?;
         self.find_panics(transform, from)?;
-        guarded(|| self.build(transform.as_mut(), from, self.chunk.batch.len()))
+        guarded(|| self.build(transform.as_mut(), from, self.to))
             .map_err(|text| format!("the transform panicked again, not for any one message: {text}"))?
     }
 
@@ -132,7 +152,7 @@ impl Work<'_> {
 
     /// Shows the messages from `from` on one by one to find those that panic.
     fn find_panics(&mut self, transform: &mut Box<dyn Transform>, from: usize) -> Result<(), String> {
-        for index in from..self.chunk.batch.len() {
+        for index in from..self.to {
             if self.is_skipped(index) {
                 continue;
             }

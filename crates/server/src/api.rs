@@ -13,8 +13,8 @@ use millrace_sql::format::FormatError;
 use millrace_sql::{Code, Engine, QueryResult, SqlError};
 use serde::{Deserialize, Serialize};
 
-use crate::{DeadLetters, Recorder, Status};
-use crate::{dead_letters, views};
+use crate::{Control, DeadLetters, Recorder, Status};
+use crate::{changes, dead_letters, views};
 
 /// Largest body of an API request in bytes; a query text over 1 MB is refused by the engine anyhow.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -36,6 +36,8 @@ pub trait Facts: Send + Sync {
 pub struct ApiState {
     /// What there is to report.
     pub facts: Arc<dyn Facts>,
+    /// What can be changed.
+    pub control: Arc<dyn Control>,
     /// What there is to query.
     pub engine: Arc<Engine>,
     /// What can be done with dead letters.
@@ -53,6 +55,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/status", get(status))
         .route("/api/query", post(query))
         .merge(views::routes())
+        .merge(changes::routes())
         .merge(dead_letters::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not_found", "no such path") })

@@ -60,6 +60,13 @@ pub struct PipelineStatus {
     pub table: String,
     /// The UDF's version, absent when there is no UDF.
     pub udf_hash: Option<String>,
+    /// Why the script's file is not what runs, when it is not: refused, say, or passed over since a
+    /// rollback.
+    #[serde(default)]
+    pub udf_note: Option<String>,
+    /// The version that runs in the shadow.
+    #[serde(default)]
+    pub udf_shadow: Option<String>,
     /// The first offset not yet committed.
     pub next_offset: u64,
     /// Messages accepted and not yet committed.

@@ -142,7 +142,7 @@ pub const BEHAVIOURS: [Behaviour; 29] = [
     row("reload", "1.3", Medium, When::Reload, [
         "reloading the script",
         "read again after the interval, changed or not, each worker at its own time, untested",
-        "read and compiled at start; a new version is taken up at the next start",
+        "looked at in the interval; a changed one is tried on recent messages, and refused when it does worse",
     ]),
     row("concurrency", "1.3", Medium, When::WithUdf, [
         "global variables of the script",

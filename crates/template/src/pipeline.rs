@@ -99,6 +99,9 @@ impl PipelineText {
             if let Some(function) = &udf.function {
                 let _ = writeln!(text, "function = {}", quoted(function));
             }
+            if udf.reload_minutes > 0 {
+                let _ = writeln!(text, "reload_interval_minutes = {}", udf.reload_minutes);
+            }
         }
         if compatible {
             let _ = writeln!(text, "mode = \"compatible\"");

@@ -1,11 +1,13 @@
 //! `cargo xtask crash`: the conservation oracle on the real binary.
 //!
 //! Producers send records with ids over the real ports, lose replies and retry; the server is killed
-//! with -9 at random moments and started again, with its script changed in between. In a fault-free
+//! with -9 at random moments and started again, with its script changed in between and its script,
+//! versions and limits while it runs. In a fault-free
 //! end every acknowledged id must be in the table, or among the dead letters when it is of a kind that
 //! throws, exactly as often as it was sent and with its exact payload; the audit must balance; and
 //! enough must have happened for that to mean something.
 
+mod live;
 mod oracle;
 mod plan;
 mod producer;

@@ -29,6 +29,23 @@ pub enum Action {
     Stop(Duration),
 }
 
+/// What is changed in the running server before it is killed or stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Live {
+    /// Nothing.
+    Nothing,
+    /// The script's file, and the server is told to look.
+    Script,
+    /// Back to the version that ran before.
+    Rollback,
+    /// Another version runs in the shadow, and is promoted.
+    Promote,
+    /// Windows and workers.
+    Update,
+    /// The pipeline is cancelled and resumed.
+    Drain,
+}
+
 /// One round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Round {
@@ -36,9 +53,26 @@ pub struct Round {
     pub action: Action,
     /// Whether the script is replaced before the start.
     pub new_script: bool,
+    /// What is changed once it runs, in rounds that kill or stop a ready server.
+    pub live: Live,
     /// Whether the audit must balance while nothing runs afterwards.
     pub audit_after: bool,
 }
+
+/// Half of the rounds change nothing.
+const LIVE: [Live; 11] = [
+    Live::Script,
+    Live::Nothing,
+    Live::Rollback,
+    Live::Nothing,
+    Live::Promote,
+    Live::Nothing,
+    Live::Update,
+    Live::Nothing,
+    Live::Drain,
+    Live::Nothing,
+    Live::Nothing,
+];
 
 /// The rounds of a run. Kinds come in fixed shares and random order, so that short runs have them all.
 pub fn rounds(seed: u64, count: usize) -> Vec<Round> {
@@ -47,6 +81,7 @@ pub fn rounds(seed: u64, count: usize) -> Vec<Round> {
         .map(|index| Round {
             action: action(&mut random, index),
             new_script: random.random_bool(0.4),
+            live: LIVE[index % LIVE.len()],
             audit_after: random.random_bool(0.3),
         })
         .collect();

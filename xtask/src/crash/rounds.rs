@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::plan::{Action, Round};
+use super::live;
+use super::plan::{Action, Live, Round};
 use super::producer::Shared;
 use super::setup::{self, TABLE_DIRECTORY};
 use super::verify;
@@ -37,6 +38,8 @@ pub struct Killed {
     pub stops: u64,
     /// Times the script was replaced.
     pub script_changes: u64,
+    /// Changes begun in a running server: of its script, versions, limits.
+    pub live_changes: u64,
     /// Audits that balanced while nothing ran.
     pub audits: u64,
     /// Compactions seen in the table's log.
@@ -90,6 +93,7 @@ fn run_one(
             let ready = server.wait_ready()?;
             eprintln!("round {number}: ready after {} ms, {:?}", ready.as_millis(), round.action);
             killed.slowest_start_ms = killed.slowest_start_ms.max(ready.as_millis() as u64);
+            let change = begin_live(round, directory, launch, killed)?;
             wait::pause(after);
             let busy = wait::until(BUSY_LIMIT, Duration::from_micros(100), || {
                 (shared.in_flight.load(Relaxed) > 0).then_some(())
@@ -97,6 +101,8 @@ fn run_one(
             if !server.kill()? {
                 bail!("the server ended by itself");
             }
+            // It has nobody to talk to any more, and must not find the data directory free.
+            drop(change);
             killed.while_serving += 1;
             killed.while_busy += u64::from(busy.is_some());
         }
@@ -137,12 +143,27 @@ fn run_one(
         }
         Action::Stop(after) => {
             let mut server = launch.start_ready()?;
+            let change = begin_live(round, directory, launch, killed)?;
             wait::pause(after);
+            drop(change);
             server.stop()?;
             killed.stops += 1;
         }
     }
     Ok(())
+}
+
+fn begin_live(
+    round: &Round,
+    directory: &Path,
+    launch: &Launch,
+    killed: &mut Killed,
+) -> Result<Option<OwnedChild>> {
+    if round.live != Live::Nothing {
+        killed.live_changes += 1;
+        killed.script_changes += 1;
+    }
+    live::begin(round.live, killed.script_changes as u32, directory, launch)
 }
 
 /// A file of records, and the ids in it.

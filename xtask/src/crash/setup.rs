@@ -45,6 +45,9 @@ clustering = ["id"]
 [pipeline.udf]
 path = "transform.js"
 function = "transform"
+reload_interval_seconds = 1
+# Odd revisions of the script fail on more records, which is not held against them here.
+trial = { error_rate_rise_max = 1.0 }
 
 [pipeline.window]
 age_ms_max = 50
@@ -58,7 +61,7 @@ checkpoint_commits = 10
 
 /// Writes the run's files and says how its server is started.
 pub fn prepare(directory: &Path, binary: PathBuf) -> Result<Launch> {
-    put(&directory.join("millrace.toml"), CONFIG)?;
+    put_config(directory, 0)?;
     put(&directory.join("schema.json"), SCHEMA)?;
     put_script(directory, 0)?;
     Ok(Launch {
@@ -70,12 +73,25 @@ pub fn prepare(directory: &Path, binary: PathBuf) -> Result<Launch> {
     })
 }
 
+/// Puts a revision of the configuration in place: they differ in what a running server can take up.
+pub fn put_config(directory: &Path, revision: u32) -> Result<()> {
+    let (rows, workers) = (500 - revision % 7 * 50, revision % 3);
+    let text = CONFIG.replace("rows_max = 500", &format!("rows_max = {rows}"));
+    let text = text.replace("partition =", &format!("workers = {workers}\npartition ="));
+    put(&directory.join("millrace.toml"), &text)
+}
+
 /// Puts a revision of the script in place. All revisions differ in content, odd ones also in what
 /// becomes of records of the flipping kind.
 pub fn put_script(directory: &Path, revision: u32) -> Result<()> {
+    put_script_at(&directory.join("transform.js"), revision)
+}
+
+/// Writes a revision of the script to a file.
+pub fn put_script_at(path: &Path, revision: u32) -> Result<()> {
     let flips = if revision % 2 == 1 { r#" || kind === "flips""# } else { "" };
     put(
-        &directory.join("transform.js"),
+        path,
         &format!(
             r#"// Revision {revision}.
 function transform(line) {{

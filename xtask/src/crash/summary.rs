@@ -63,6 +63,7 @@ impl Summary {
             ("kills of a busy server", self.killed.while_busy, rounds / 4),
             ("kills of a load", self.killed.while_loading, rounds / 20),
             ("kills during start", self.killed.while_starting, rounds / 20),
+            ("changes of a running server", self.killed.live_changes, rounds / 8),
             ("compactions", self.killed.compactions, rounds / 10),
             ("dead letters", self.verdict.dead_letters, rounds),
             ("flips that became rows", self.verdict.flips_to_row, rounds / 10),
@@ -79,7 +80,7 @@ impl fmt::Display for Summary {
         write!(
             out,
             "crash: {} rounds, seed {}, {:.0} s: {} kills -9 ({} serving, {} of them busy; {} starting; {} loading), \
-             {} clean stops, {} script changes, {} compactions, slowest start {} ms; {} ids sent, {} acked, \
+             {} clean stops, {} script changes, {} of them or of limits live, {} compactions, slowest start {} ms; {} ids sent, {} acked, \
              {} replies lost, {} retries, {} repetitions refused; {} rows, {} dead letters \
              (flips: {} rows, {} dead letters), {} unacked present, {} audits balanced; {} faults",
             self.rounds,
@@ -92,6 +93,7 @@ impl fmt::Display for Summary {
             killed.while_loading,
             killed.stops,
             killed.script_changes,
+            killed.live_changes,
             killed.compactions,
             killed.slowest_start_ms,
             verdict.issued,

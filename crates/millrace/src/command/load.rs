@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::node::Node;
-use crate::{plan, settings};
+use crate::{pipelines, settings};
 
 /// Loads the files one after the other: through the server of this data directory when one runs, else in
 /// this process, which then folds all that is pending before it ends.
@@ -61,7 +61,7 @@ fn load_through(config: &Config, base: &str, files: &[PathBuf], topic: Option<&s
 
 fn load_here(config: &Config, data: &DataDir, files: &[PathBuf], topic: Option<&str>) -> Result<()> {
     let _lock = data.lock()?;
-    let plans = plan::plan(config)?;
+    let plans = pipelines::plan_to_start(config, data)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let node = Node::start(config, data, plans, runtime.handle())?;
     let ingest = Ingest::new(settings::ingest(config, data)?, Arc::clone(node.log()))?;

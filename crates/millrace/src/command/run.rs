@@ -15,11 +15,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::command::load;
-use crate::config::Config;
+use crate::config::{Config, Origin};
+use crate::control::Controls;
 use crate::data_dir::{DataDir, ServerAddress, Spill};
 use crate::node::Node;
+use crate::reload::{self, Watch};
 use crate::threads::{self, Work};
-use crate::{auth, plan, queries, settings};
+use crate::{auth, pipelines, queries, settings};
 
 /// Time between rounds of retention and histogram upkeep.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,16 +30,16 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When it cannot start: the message names the port, file or setting.
-pub fn run(config: &Config, port_offset: u16) -> Result<()> {
+pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<()> {
     let recorder = Recorder::install()?;
     millrace_pipeline::describe_metrics();
     crate::auditor::describe_metrics();
-    let plans = plan::plan(config)?;
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
     let postgres = settings::postgres(config, token.as_deref())?;
     let data = DataDir::new(&config.data_dir);
     let _lock = data.lock()?;
+    let plans = pipelines::plan_to_start(config, &data)?;
 
     // Queries run on threads of their own, so that no query keeps ingest waiting for one, and requests on
     // others yet, so that a server full of queries still answers.
@@ -63,8 +65,10 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     if let Some(listener) = &ports.postgres {
         node.announce_postgres(&config.project, listener.local_addr()?);
     }
+    let control = Arc::new(Controls::new(Arc::clone(&node), data.clone(), origin, config.clone()));
     let api = ApiState {
         facts: Arc::clone(&node) as _,
+        control,
         engine: Arc::clone(&engine),
         dead_letters: Arc::clone(node.replays()) as _,
         recorder: recorder.clone(),
@@ -89,6 +93,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
     }
     let views_closing = closing.clone();
     let views = refresh_runtime.spawn(async move { engine.keep_views_fresh(closed(views_closing)).await });
+    let reload = http_runtime.spawn(watch_scripts(Arc::clone(&node), closing.clone()));
     let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
     report_start(&node, &ports.http_address);
 
@@ -102,6 +107,7 @@ pub fn run(config: &Config, port_offset: u16) -> Result<()> {
         }
         let _ = upkeep.await;
         let _ = views.await;
+        let _ = reload.await;
     });
     node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     tracing::info!("stopped");
@@ -182,6 +188,28 @@ async fn maintain(node: Arc<Node>, recorder: Recorder, closing: watch::Receiver<
         });
         if let Err(error) = round.await {
             tracing::error!(%error, "maintenance ended early");
+        }
+    }
+}
+
+async fn watch_scripts(node: Arc<Node>, closing: watch::Receiver<bool>) {
+    let mut closed = std::pin::pin!(closed(closing));
+    let mut ticks = tokio::time::interval(reload::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut watch = Some(Watch::default());
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = &mut closed => return,
+        }
+        let (node, mut looking) = (Arc::clone(&node), watch.take().unwrap_or_default());
+        let round = tokio::task::spawn_blocking(move || {
+            looking.look(&node);
+            looking
+        });
+        match round.await {
+            Ok(looked) => watch = Some(looked),
+            Err(error) => tracing::error!(%error, "a look at the scripts ended early"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod load;
+mod reload;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -14,6 +15,26 @@ use serde::Deserialize;
 
 pub use check::{check, filled_topics};
 pub use load::{from_text, load, rebased};
+pub use reload::{Trial, VERSIONS_MAX};
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The file; without one, defaults.
+    pub file: Option<PathBuf>,
+    /// What wins over the data directory in it.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> anyhow::Result<Config> {
+        load(self.file.as_deref(), self.data_dir.as_deref())
+    }
+}
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -257,6 +278,14 @@ pub struct Udf {
     pub time_limit_ms: u64,
     /// How much memory one engine may take, in bytes.
     pub heap_bytes_max: usize,
+    /// How often the script's file is looked at while the server runs, in seconds; 0: never.
+    pub reload_interval_seconds: Option<u64>,
+    /// The same in minutes, as the template's `javascriptTextTransformReloadIntervalMinutes` has it.
+    pub reload_interval_minutes: Option<u64>,
+    /// How a new version is tried before it may run.
+    pub trial: Trial,
+    /// Versions whose text is kept at most; older ones are removed, and the history says so.
+    pub versions_max: usize,
 }
 
 impl Default for Udf {
@@ -271,6 +300,10 @@ impl Default for Udf {
             native_plan: true,
             time_limit_ms: 500,
             heap_bytes_max: 64 << 20,
+            reload_interval_seconds: None,
+            reload_interval_minutes: None,
+            trial: Trial::default(),
+            versions_max: VERSIONS_MAX,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the parts put together.
 
+mod beside;
 mod fold;
 mod machine;
 mod metered;

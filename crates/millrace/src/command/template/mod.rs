@@ -32,7 +32,7 @@ pub fn template(common: &Common, base: &Config, command: &Template) -> Result<Ex
             // What runs is what `plan` prints, read as a configuration is read.
             let config = config::from_text(&planned.text, common.data_dir.as_deref())?;
             config::check(&config)?;
-            run::run(&config, common.port_offset)?;
+            run::run(&config, None, common.port_offset)?;
         }
         Template::Check { job, udf, function, format } => {
             return check(job, udf, function.as_deref(), *format);

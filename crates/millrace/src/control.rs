@@ -1,0 +1,312 @@
+//! What an operator asks of a running server, carried out on its parts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use millrace_model::Micros;
+use millrace_pipeline::{DeskError, VersionAct, VersionChange, VersionDesk};
+use millrace_server::{
+    Control, ControlError, ControlFault, RerunReport, RerunRequest, Steer, UdfChange, UdfEvent, UdfHistory,
+    UdfScript, UdfShadow, UdfSource, UpdateReport,
+};
+use millrace_udf::Script;
+use serde_json::{Value, json};
+
+use crate::config::{self, Config, Origin};
+use crate::data_dir::DataDir;
+use crate::node::Node;
+use crate::pipelines::{self, Slot, Versions, desk_config};
+use crate::update::{self, Step};
+use crate::{moment, plan, settings};
+
+/// The controls of a server.
+pub struct Controls {
+    node: Arc<Node>,
+    data: DataDir,
+    /// Absent when it was not read from a file.
+    origin: Option<Origin>,
+    /// What runs. Held while an update is made, so that updates come one after the other.
+    config: Mutex<Config>,
+}
+
+impl Controls {
+    /// Of a server that runs with this configuration.
+    pub fn new(node: Arc<Node>, data: DataDir, origin: Option<Origin>, config: Config) -> Self {
+        Self { node, data, origin, config: Mutex::new(config) }
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        // It is replaced as a whole: a panicked holder cannot have broken it.
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pipeline of that name, or the only one that has a UDF.
+    fn with_udf(&self, name: Option<&str>) -> Result<Arc<Slot>, ControlError> {
+        let slots = self.node.pipelines().all();
+        if let Some(name) = name {
+            return named(slots, name);
+        }
+        let mut with: Vec<_> = slots.into_iter().filter(|slot| slot.udf.is_some()).collect();
+        match with.len() {
+            0 => Err(error(ControlFault::NotFound, "no pipeline has a UDF")),
+            1 => Ok(with.remove(0)),
+            _ => {
+                let names: Vec<_> = with.iter().map(|slot| slot.name.as_str()).collect();
+                let message =
+                    format!("several pipelines have a UDF, name one with --pipeline: {}", names.join(", "));
+                Err(error(ControlFault::BadRequest, message))
+            }
+        }
+    }
+
+    fn apply(&self, new: &Config, steps: Vec<Step>) -> Result<Vec<String>> {
+        let mut changes = Vec::new();
+        for step in steps {
+            let done = self.step(new, step);
+            changes.push(done.with_context(|| match changes.is_empty() {
+                true => "nothing was changed".to_owned(),
+                false => format!("changed before that: {}", changes.join("; ")),
+            })?);
+        }
+        // A script whose text changed is taken up whether or not its settings did.
+        for slot in self.node.pipelines().all() {
+            let Some(Versions { desk, .. }) = &slot.udf else { continue };
+            if desk.news().is_some() {
+                let change = desk.reload(VersionAct::Update);
+                let change =
+                    change.with_context(|| format!("changed before that: {}", changes.join("; ")))?;
+                changes.push(format!("pipeline {}: version {} of its UDF", slot.name, change.udf_hash));
+            }
+        }
+        Ok(changes)
+    }
+
+    fn step(&self, new: &Config, step: Step) -> Result<String> {
+        match step {
+            Step::AddTopic(topic) => {
+                self.node.log().create_topic(&topic.name, settings::topic(new, &topic.name))?;
+                Ok(format!("topic {} is there", topic.name))
+            }
+            Step::Udf(pipeline) => {
+                let slot = named(self.node.pipelines().all(), &pipeline.name)?;
+                change_udf(&slot, &pipeline).with_context(|| format!("in pipeline {}", pipeline.name))
+            }
+            Step::Limits(pipeline) => {
+                let slot = named(self.node.pipelines().all(), &pipeline.name)?;
+                let limits = plan::pipeline_config(&pipeline)?;
+                let running = slot.managed.config();
+                let (window, workers) = (limits.window, limits.workers);
+                slot.managed.reconfigure(millrace_pipeline::PipelineConfig { window, workers, ..running })?;
+                Ok(format!("pipeline {}: windows of {} rows, {workers} workers", slot.name, window.rows_max))
+            }
+            Step::AddPipeline(pipeline) => {
+                let plans = pipelines::plan_to_start(new, &self.data)?;
+                let found = plans.into_iter().find(|plan| plan.pipeline.config.name == pipeline.name);
+                let plan = found.context("it is not in the configuration")?;
+                self.node.pipelines().open(new, plan)?;
+                Ok(format!("pipeline {} is started", pipeline.name))
+            }
+        }
+    }
+}
+
+/// Takes up other settings of a UDF, and the version that is found with them; neither when that version
+/// is refused.
+fn change_udf(slot: &Slot, pipeline: &config::Pipeline) -> Result<String> {
+    let (Some(Versions { files, desk }), Some(settings)) = (&slot.udf, &pipeline.udf) else {
+        bail!("its UDF cannot be changed until the next start");
+    };
+    let (before, new) = (files.settings(), desk_config(settings)?);
+    files.configure(settings);
+    desk.configure(new);
+    let changed = match desk.news() {
+        Some(_) => {
+            desk.reload(VersionAct::Update).map(|change| format!("version {} of its UDF", change.udf_hash))
+        }
+        None => desk.refit().map(|()| "settings of its UDF".to_owned()),
+    };
+    match changed {
+        Ok(changed) => Ok(format!("pipeline {}: {changed}", slot.name)),
+        Err(error) => {
+            files.configure(&before);
+            desk.configure(desk_config(&before)?);
+            Err(error.into())
+        }
+    }
+}
+
+impl Control for Controls {
+    fn udf_history(&self, pipeline: Option<&str>) -> Result<UdfHistory, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        let desk = desk(&slot)?;
+        let kept = desk.kept().map_err(|reason| error(ControlFault::Internal, reason))?;
+        Ok(history(&slot.name, &desk.history(), kept, desk.note()))
+    }
+
+    fn reload_udf(&self, pipeline: Option<&str>) -> Result<UdfChange, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        change(&slot, desk(&slot)?.reload(VersionAct::Reload))
+    }
+
+    fn roll_back_udf(&self, pipeline: Option<&str>, to: Option<&str>) -> Result<UdfChange, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        change(&slot, desk(&slot)?.rollback(to))
+    }
+
+    fn udf_shadow(&self, pipeline: Option<&str>) -> Result<UdfShadow, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        let found = desk(&slot)?.shadow();
+        let (udf_hash, report) = found.ok_or_else(|| desk_error(&DeskError::NoShadow))?;
+        Ok(UdfShadow { pipeline: slot.name.clone(), udf_hash, report: json!(report) })
+    }
+
+    fn start_udf_shadow(&self, pipeline: Option<&str>, new: UdfSource) -> Result<UdfShadow, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        let Some(Versions { files, desk }) = &slot.udf else { return Err(no_udf(&slot)) };
+        let scripts =
+            new.scripts.into_iter().map(|UdfScript { name, source }| Script { name, source }).collect();
+        let version = files
+            .version(new.function, scripts)
+            .map_err(|reason| error(ControlFault::BadRequest, format!("{reason:#}")))?;
+        desk.start_shadow(version).map_err(|error| desk_error(&error))?;
+        self.udf_shadow(Some(&slot.name))
+    }
+
+    fn stop_udf_shadow(&self, pipeline: Option<&str>) -> Result<UdfShadow, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        let (udf_hash, report) = desk(&slot)?.stop_shadow().map_err(|error| desk_error(&error))?;
+        Ok(UdfShadow { pipeline: slot.name.clone(), udf_hash, report: json!(report) })
+    }
+
+    fn promote_udf(&self, pipeline: Option<&str>, force: bool) -> Result<UdfChange, ControlError> {
+        let slot = self.with_udf(pipeline)?;
+        change(&slot, desk(&slot)?.promote(force))
+    }
+
+    fn steer(&self, pipeline: Option<&str>, how: Steer) -> Result<Vec<String>, ControlError> {
+        let slots = self.node.pipelines().all();
+        let slots = match pipeline {
+            Some(name) => vec![named(slots, name)?],
+            None => slots,
+        };
+        for slot in &slots {
+            match how {
+                Steer::Drain => slot.managed.request_drain(),
+                Steer::Cancel => slot.managed.request_cancel(),
+                Steer::Resume => {
+                    let resumed = slot.managed.resume();
+                    resumed.map_err(|reason| error(ControlFault::Conflict, reason.to_string()))?;
+                }
+            }
+            tracing::info!(pipeline = %slot.name, ?how, "an operator steers the pipeline");
+        }
+        Ok(slots.iter().map(|slot| slot.name.clone()).collect())
+    }
+
+    fn update(&self) -> Result<UpdateReport, ControlError> {
+        let mut running = self.config();
+        let updated = || -> Result<(Config, Vec<String>)> {
+            let origin =
+                self.origin.as_ref().context("it was started from template parameters: start it anew")?;
+            let new = origin.load()?;
+            config::check(&new)?;
+            let steps = update::steps(&running, &new).map_err(|fixed| {
+                anyhow!("cannot be changed while the server runs: {}; nothing was changed", fixed.join(", "))
+            })?;
+            let changes = self.apply(&new, steps)?;
+            Ok((new, changes))
+        };
+        let (new, changes) = updated().map_err(|reason| {
+            tracing::error!(error = %format!("{reason:#}"), "the configuration is not taken up");
+            error(ControlFault::Conflict, format!("{reason:#}"))
+        })?;
+        *running = new;
+        tracing::info!(changes = changes.len(), "the configuration was read anew");
+        Ok(UpdateReport { changes })
+    }
+
+    fn rerun(&self, request: RerunRequest) -> Result<RerunReport, ControlError> {
+        let config = self.config().clone();
+        let begun = self.node.reruns().start(&config, &self.data, request);
+        begun.map_err(|reason| error(ControlFault::Conflict, format!("{reason:#}")))
+    }
+
+    fn reruns(&self) -> Vec<RerunReport> {
+        self.node.reruns().reports()
+    }
+}
+
+/// A history as it is told.
+pub fn history(
+    pipeline: &str,
+    history: &millrace_pipeline::VersionHistory,
+    kept: Vec<String>,
+    note: Option<String>,
+) -> UdfHistory {
+    let event = |event: &millrace_pipeline::VersionEvent| UdfEvent {
+        at: moment::text(Micros(event.at_micros)),
+        act: event.act.as_str().to_owned(),
+        udf_hash: event.udf_hash.clone(),
+        previous: event.previous.clone(),
+        reason: event.reason.clone(),
+    };
+    UdfHistory {
+        pipeline: pipeline.to_owned(),
+        running: history.running.clone(),
+        note,
+        kept,
+        events: history.events.iter().map(event).collect(),
+        events_forgotten: history.events_forgotten,
+    }
+}
+
+fn named(slots: Vec<Arc<Slot>>, name: &str) -> Result<Arc<Slot>, ControlError> {
+    let found = slots.into_iter().find(|slot| slot.name == name);
+    found.ok_or_else(|| error(ControlFault::NotFound, format!("no pipeline is called {name}")))
+}
+
+fn desk(slot: &Slot) -> Result<&VersionDesk, ControlError> {
+    slot.udf.as_ref().map(|udf| &udf.desk).ok_or_else(|| no_udf(slot))
+}
+
+fn no_udf(slot: &Slot) -> ControlError {
+    error(ControlFault::NotFound, format!("pipeline {} has no UDF whose versions are known", slot.name))
+}
+
+/// A refusal is an answer, anything else an error.
+fn change(slot: &Slot, made: Result<VersionChange, DeskError>) -> Result<UdfChange, ControlError> {
+    let pipeline = slot.name.clone();
+    match made {
+        Ok(VersionChange { udf_hash, previous, trial }) => Ok(UdfChange {
+            pipeline,
+            udf_hash,
+            adopted: true,
+            refused: None,
+            previous,
+            trial: trial.map(|trial| json!(trial)),
+        }),
+        Err(DeskError::Refused { udf_hash, refusal, trial }) => Ok(UdfChange {
+            pipeline,
+            udf_hash,
+            adopted: false,
+            refused: Some(refusal.to_string()),
+            previous: None,
+            trial: trial.map(|trial| json!(trial)).filter(|trial| *trial != Value::Null),
+        }),
+        Err(other) => Err(desk_error(&other)),
+    }
+}
+
+fn desk_error(reason: &DeskError) -> ControlError {
+    let fault = match reason {
+        DeskError::Refused { .. } => ControlFault::BadRequest,
+        DeskError::Version(_) => ControlFault::NotFound,
+        DeskError::RunsAlready(_) | DeskError::NoShadow => ControlFault::Conflict,
+        DeskError::Shadow(_) | DeskError::Store(_) | DeskError::Pipeline(_) => ControlFault::Internal,
+    };
+    error(fault, reason.to_string())
+}
+
+fn error(fault: ControlFault, message: impl Into<String>) -> ControlError {
+    ControlError { fault, message: message.into() }
+}

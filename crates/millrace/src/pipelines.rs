@@ -1,0 +1,255 @@
+//! The pipelines of a server: each runs or says why not, and more may come while it runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use anyhow::{Context, Result};
+use millrace_lake::Lake;
+use millrace_log::Log;
+use millrace_model::Source;
+use millrace_pipeline::{
+    Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
+    ShadowConfig, Sink, VersionDesk, choose_version,
+};
+use millrace_server::PipelineStatus;
+use millrace_udf::Opened;
+
+use crate::config::{self, Config};
+use crate::data_dir::DataDir;
+use crate::plan::{self, PipelinePlan};
+use crate::replays::ReplayTables;
+use crate::settings;
+use crate::tables::Tables;
+use crate::threads::{Work, give_way};
+use crate::udf;
+use crate::udf_files::UdfFiles;
+
+/// All pipelines of a server.
+pub struct Pipelines {
+    log: Arc<Log>,
+    lake: Arc<Lake>,
+    tables: Arc<Tables>,
+    slots: RwLock<Vec<Arc<Slot>>>,
+}
+
+/// A configured pipeline: running, or the reason why it is not. One that cannot start does not keep the
+/// others, or ingest, from working.
+pub struct Slot {
+    /// Its name.
+    pub name: String,
+    /// The topic that it reads.
+    pub topic: String,
+    /// The table that it writes, `dataset.table`.
+    pub table: String,
+    /// It.
+    pub managed: Arc<ManagedPipeline>,
+    /// The versions of its UDF, when it has one.
+    pub udf: Option<Versions>,
+    /// What it was started with.
+    opened: Opened,
+}
+
+/// The versions of a pipeline's UDF.
+pub struct Versions {
+    /// Where they are.
+    pub files: Arc<UdfFiles>,
+    /// Where they are changed.
+    pub desk: VersionDesk,
+}
+
+/// A pipeline, checked, with the version of its UDF that is to run.
+pub struct StartPlan {
+    /// It.
+    pub pipeline: PipelinePlan,
+    /// Its versions, when it has a UDF.
+    versions: Option<(Arc<UdfFiles>, Chosen)>,
+}
+
+/// Every pipeline with the version of its UDF that is to run: what lies in the script's file, unless that
+/// was passed over, or is broken while the version that ran last is not.
+///
+/// # Errors
+/// Names the pipeline and what is wrong with it.
+pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> {
+    let plans = plan::plan_with(config, |pipeline| {
+        let settings = pipeline.udf.as_ref();
+        // Without a function there is nothing to have versions of.
+        let Some(with_function) = settings.filter(|udf| udf.function.is_some()) else {
+            return Ok((udf::open(settings)?, None));
+        };
+        let files = Arc::new(UdfFiles::new(data, &pipeline.name, with_function));
+        match choose_version(files.as_ref()) {
+            Ok(chosen) => {
+                let hash = chosen.transforms.udf_hash().map(|hash| hash.to_string());
+                let opened = hash.and_then(|hash| files.opened(&hash));
+                let opened = opened.context("a version was loaded and is not known")?;
+                Ok((opened, Some((files, chosen))))
+            }
+            // An error, or, in the template's mode, a UDF that makes dead letters of everything.
+            Err(error) => {
+                let opened = udf::open(settings)?;
+                tracing::error!(pipeline = %pipeline.name, %error, "the UDF has no versions until the next start");
+                Ok((opened, None))
+            }
+        }
+    })?;
+    Ok(plans.into_iter().map(|(pipeline, versions)| StartPlan { pipeline, versions }).collect())
+}
+
+impl Pipelines {
+    /// None yet.
+    pub fn new(log: Arc<Log>, lake: Arc<Lake>, tables: Arc<Tables>) -> Self {
+        Self { log, lake, tables, slots: RwLock::default() }
+    }
+
+    /// Opens the tables of a pipeline and starts it.
+    ///
+    /// # Errors
+    /// When its topic or a table cannot be opened at all.
+    pub fn open(&self, config: &Config, plan: StartPlan) -> Result<Arc<Slot>> {
+        let slot = Arc::new(self.start(config, plan)?);
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    fn start(&self, config: &Config, plan: StartPlan) -> Result<Slot> {
+        let StartPlan { pipeline: plan, versions } = plan;
+        let table = format!("{}.{}", plan.dataset, &plan.table.name);
+        let context = || format!("in pipeline {}", plan.config.name);
+        let topic =
+            self.log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
+        let rows = self.lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
+        let dead_letters = self
+            .lake
+            .table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))
+            .with_context(context)?;
+        self.tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
+        self.tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+        let counted = Arc::clone(&topic);
+        let limits = PipelineConfig {
+            duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
+            ..plan.config
+        };
+        let name = limits.name.clone();
+        let source: Arc<dyn Source> = topic;
+        let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
+        let parts = PipelineParts { source, spec: plan.table, rows, dead_letters };
+        let managed = Arc::new(ManagedPipeline::start(limits, plan.transforms, parts));
+        let udf = versions.and_then(|(files, chosen)| {
+            let opened = desk_config(&files.settings()).map_err(|error| format!("{error:#}")).and_then(|desk| {
+                VersionDesk::open(Arc::clone(&managed), Arc::clone(&files) as _, chosen, desk)
+            });
+            match opened {
+                Ok(desk) => Some(Versions { files, desk }),
+                Err(error) => {
+                    tracing::error!(pipeline = %name, %error, "versions of the UDF cannot be changed until the next start");
+                    None
+                }
+            }
+        });
+        Ok(Slot { name, topic: plan.topic, table, managed, udf, opened: plan.udf })
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A pipeline holds its topic back across restarts; one that is not configured any more would do so
+    /// for ever, until the topic is full and producers are refused.
+    pub fn release_forgotten_holds(&self) {
+        let slots = self.all();
+        for topic in self.log.topics() {
+            for (holder, folded) in topic.holds() {
+                if slots.iter().any(|slot| slot.name == holder && slot.topic == topic.name()) {
+                    continue;
+                }
+                match topic.release_hold(&holder) {
+                    Ok(()) => tracing::warn!(
+                        topic = topic.name(), pipeline = %holder, folded = folded.0,
+                        "pipeline is no longer configured: its topic does not wait for it any more"
+                    ),
+                    Err(error) => tracing::error!(
+                        topic = topic.name(), pipeline = %holder, %error,
+                        "a pipeline that is no longer configured still holds its topic back"
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// How versions of a UDF are changed by its settings.
+///
+/// # Errors
+/// When a setting makes no sense.
+pub fn desk_config(settings: &config::Udf) -> Result<DeskConfig> {
+    // A shadow runs when nobody else wants the cores.
+    let on_start = Arc::new(|| give_way(Work::Refresh));
+    Ok(DeskConfig {
+        policy: settings.trial_policy()?,
+        versions_max: settings.versions_max,
+        shadow: ShadowConfig { on_start, ..ShadowConfig::default() },
+    })
+}
+
+impl Slot {
+    /// Its tables, for replays of dead letters.
+    pub fn replay_tables(&self) -> ReplayTables {
+        let PipelineParts { spec, rows, dead_letters, .. } = self.managed.parts().clone();
+        ReplayTables { pipeline: self.name.clone(), spec, rows, dead_letters }
+    }
+
+    /// Publishes what has happened inside its UDF.
+    pub fn publish_udf(&self) {
+        let hash = self.managed.transforms().udf_hash().map(|hash| hash.to_string());
+        let files = self.udf.as_ref().map(|udf| &udf.files);
+        let running = files.and_then(|files| files.opened(hash.as_deref()?));
+        udf::publish(&self.name, running.as_ref().unwrap_or(&self.opened));
+    }
+
+    /// How it is doing now.
+    pub fn status(&self) -> PipelineStatus {
+        let desk = self.udf.as_ref().map(|udf| &udf.desk);
+        let known = PipelineStatus {
+            name: self.name.clone(),
+            topic: self.topic.clone(),
+            table: self.table.clone(),
+            udf_note: desk.and_then(VersionDesk::note),
+            udf_shadow: desk.and_then(VersionDesk::shadow).map(|(udf_hash, _)| udf_hash),
+            ..PipelineStatus::default()
+        };
+        let pipeline = match self.managed.status() {
+            Ok(status) => status,
+            Err(reason) => {
+                return PipelineStatus { state: "failed".to_owned(), error: Some(reason), ..known };
+            }
+        };
+        let (state, failure) = match &pipeline.state {
+            PipelineState::Running => ("running", None),
+            PipelineState::Draining => ("draining", None),
+            PipelineState::Stopped => ("stopped", None),
+            PipelineState::Failed(reason) => ("failed", Some(reason.clone())),
+        };
+        PipelineStatus {
+            state: state.to_owned(),
+            error: failure.or(pipeline.last_error.filter(|_| pipeline.retries_in_a_row > 0)),
+            udf_hash: pipeline.udf_hash,
+            next_offset: pipeline.next_offset,
+            pending: pipeline.pending_messages,
+            read: pipeline.read,
+            written: pipeline.written,
+            filtered: pipeline.filtered,
+            dead_lettered: pipeline.dead_lettered,
+            duplicate: pipeline.duplicate,
+            expired: pipeline.expired,
+            erased: pipeline.erased,
+            backlog_bytes: pipeline.backlog_bytes,
+            backlog_age_seconds: pipeline.backlog_age_seconds,
+            freshness_seconds: pipeline.freshness_seconds,
+            system_lag_seconds: pipeline.system_lag_seconds,
+            worker_utilisation: pipeline.worker_utilisation,
+            commit_retries: pipeline.retries,
+            ..known
+        }
+    }
+}

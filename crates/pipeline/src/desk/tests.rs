@@ -1,0 +1,283 @@
+//! The desk over tables and a folder of versions in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use millrace_model::Offset;
+
+use super::*;
+use crate::fakes::{FakeSink, FakeSource, FakeTransforms, Fate, spec};
+use crate::{PipelineConfig, PipelineParts, PipelineState};
+
+/// The text of a version is its prefix; `broken` does not load, `worse` fails on every tenth message.
+#[derive(Default)]
+struct FakeStore(Mutex<Files>);
+
+#[derive(Default)]
+struct Files {
+    on_disk: Option<&'static str>,
+    kept: BTreeMap<String, Vec<u8>>,
+    history: VersionHistory,
+    read_only: bool,
+}
+
+impl FakeStore {
+    fn with<T>(&self, change: impl FnOnce(&mut Files) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    fn put(&self, text: &'static str) {
+        self.with(|files| files.on_disk = Some(text));
+    }
+
+    fn write(&self, write: impl FnOnce(&mut Files)) -> Result<(), String> {
+        self.with(|files| match files.read_only {
+            true => Err("the disk is full".to_owned()),
+            false => {
+                write(files);
+                Ok(())
+            }
+        })
+    }
+}
+
+fn version(text: &str) -> VersionText {
+    VersionText { udf_hash: format!("hash of {text}"), text: text.as_bytes().to_vec() }
+}
+
+impl VersionStore for FakeStore {
+    fn on_disk(&self) -> Result<VersionText, String> {
+        self.with(|files| files.on_disk).map(version).ok_or_else(|| "no file".to_owned())
+    }
+
+    fn load(&self, version: &VersionText) -> Result<Arc<dyn TransformFactory>, String> {
+        Ok(match version.text.as_slice() {
+            b"broken" => return Err("syntax error".to_owned()),
+            b"worse" => FakeTransforms::new("worse ", |offset| match offset % 10 {
+                0 => Fate::Fail,
+                _ => Fate::Write,
+            }),
+            b"one" => FakeTransforms::new("one ", |_| Fate::Write),
+            b"two" => FakeTransforms::new("two, ", |_| Fate::Write),
+            _ => FakeTransforms::new("other ", |_| Fate::Write),
+        })
+    }
+
+    fn keep(&self, version: &VersionText) -> Result<(), String> {
+        self.write(|files| drop(files.kept.insert(version.udf_hash.clone(), version.text.clone())))
+    }
+
+    fn kept(&self) -> Result<Vec<String>, String> {
+        Ok(self.with(|files| files.kept.keys().cloned().collect()))
+    }
+
+    fn fetch(&self, udf_hash: &str) -> Result<VersionText, String> {
+        let text = self.with(|files| files.kept.get(udf_hash).cloned()).ok_or("not there")?;
+        Ok(VersionText { udf_hash: udf_hash.to_owned(), text })
+    }
+
+    fn forget(&self, udf_hash: &str) -> Result<(), String> {
+        self.write(|files| drop(files.kept.remove(udf_hash)))
+    }
+
+    fn history(&self) -> Result<VersionHistory, String> {
+        Ok(self.with(|files| files.history.clone()))
+    }
+
+    fn write_history(&self, history: &VersionHistory) -> Result<(), String> {
+        self.write(|files| files.history = history.clone())
+    }
+}
+
+struct World {
+    store: Arc<FakeStore>,
+    source: Arc<FakeSource>,
+    rows: Arc<FakeSink>,
+}
+
+impl World {
+    fn new(on_disk: &'static str) -> Self {
+        let store = Arc::new(FakeStore::default());
+        store.put(on_disk);
+        Self { store, source: FakeSource::new(100), rows: FakeSink::new("rows") }
+    }
+
+    /// A server's start: the pipeline on the chosen version, and its desk.
+    fn start(&self) -> (Arc<ManagedPipeline>, VersionDesk) {
+        let chosen = choose_version(self.store.as_ref()).unwrap();
+        let parts = PipelineParts {
+            source: self.source.clone(),
+            spec: spec(),
+            rows: self.rows.clone(),
+            dead_letters: FakeSink::new("rows_dead"),
+        };
+        let config = PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
+        let pipeline = Arc::new(ManagedPipeline::start(config, Arc::clone(&chosen.transforms), parts));
+        let config = DeskConfig { versions_max: 10, ..DeskConfig::default() };
+        let desk = VersionDesk::open(Arc::clone(&pipeline), self.store.clone(), chosen, config).unwrap();
+        (pipeline, desk)
+    }
+
+    /// What the next messages are made into.
+    fn next_row(&self, pipeline: &ManagedPipeline) -> String {
+        self.source.append(1);
+        let end = self.source.with(|state| state.messages.len() as u64);
+        assert!(pipeline.pipeline().unwrap().wait_for(Offset(end), Duration::from_secs(30)));
+        self.rows.with(|state| state.rows.last().unwrap().1.clone())
+    }
+}
+
+fn acts(desk: &VersionDesk) -> Vec<&'static str> {
+    desk.history().events.iter().map(|event| event.act.as_str()).collect()
+}
+
+#[test]
+fn a_changed_file_is_tried_and_taken_up_or_refused_once() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    assert!(world.next_row(&pipeline).starts_with("one "));
+    assert_eq!(desk.news(), None);
+    for bad in ["worse", "broken"] {
+        world.store.put(bad);
+        assert_eq!(desk.news(), Some(format!("hash of {bad}")));
+        assert!(matches!(desk.reload(VersionAct::Reload), Err(DeskError::Refused { .. })));
+        assert_eq!(desk.news(), None, "not again until it changes");
+        assert!(desk.note().is_some_and(|note| note.contains("refused")));
+        assert!(world.next_row(&pipeline).starts_with("one "));
+    }
+    world.store.put("two");
+    let change = desk.reload(VersionAct::Reload).unwrap();
+    assert_eq!(change.previous.as_deref(), Some("hash of one"));
+    assert!(change.trial.is_some_and(|trial| trial.comparison.changed_rows >= 100));
+    assert!(world.next_row(&pipeline).starts_with("two, "));
+    assert_eq!((desk.note(), desk.news()), (None, None));
+    assert_eq!(acts(&desk), ["start", "refused", "refused", "reload"]);
+    assert!(matches!(desk.reload(VersionAct::Reload), Err(DeskError::RunsAlready(_))));
+    world.store.with(|files| files.on_disk = None);
+    assert_eq!((desk.news(), desk.note().as_deref()), (None, Some("no file")));
+    world.store.put("two");
+    assert_eq!((desk.news(), desk.note()), (None, None));
+}
+
+#[test]
+fn a_rollback_holds_over_restarts_until_the_file_changes() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.store.put("two");
+    desk.reload(VersionAct::Reload).unwrap();
+    assert_eq!(desk.rollback(None).unwrap().udf_hash, "hash of one");
+    assert!(world.next_row(&pipeline).starts_with("one "));
+    assert_eq!(desk.news(), None);
+    for _ in 0..2 {
+        drop(pipeline.pipeline().unwrap().end());
+        let (again, desk) = world.start();
+        assert!(world.next_row(&again).starts_with("one "));
+        assert_eq!(desk.news(), None);
+        assert!(desk.note().is_some_and(|note| note.contains("passed over")), "{:?}", desk.note());
+        again.pipeline().unwrap().end();
+    }
+    world.store.put("three");
+    let (again, desk) = world.start();
+    assert!(world.next_row(&again).starts_with("other "));
+    assert_eq!(acts(&desk), ["start", "reload", "rollback", "start", "start"]);
+}
+
+#[test]
+fn a_start_on_a_broken_file_goes_on_with_the_version_that_ran_last() {
+    let world = World::new("broken");
+    assert_eq!(choose_version(world.store.as_ref()).err().as_deref(), Some("syntax error"));
+    world.store.put("one");
+    let (pipeline, _desk) = world.start();
+    pipeline.pipeline().unwrap().end();
+    for on_disk in [Some("broken"), None] {
+        world.store.with(|files| files.on_disk = on_disk);
+        let (again, desk) = world.start();
+        assert!(world.next_row(&again).starts_with("one "));
+        assert!(desk.note().is_some() && acts(&desk).contains(&"refused"));
+        again.pipeline().unwrap().end();
+    }
+    world.store.put("two");
+    assert_eq!(world.start().1.note(), None);
+}
+
+#[test]
+fn a_shadow_is_promoted_when_it_does_no_worse_or_when_it_is_forced() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    assert!(matches!(desk.promote(false), Err(DeskError::NoShadow)));
+    assert!(matches!(desk.start_shadow(version("broken")), Err(DeskError::Refused { .. })));
+    desk.start_shadow(version("worse")).unwrap();
+    assert!(matches!(desk.promote(false), Err(DeskError::Refused { .. })));
+    assert_eq!(desk.shadow().map(|(hash, _)| hash).as_deref(), Some("hash of worse"), "it stays");
+    desk.promote(true).unwrap();
+    assert!(desk.shadow().is_none());
+    desk.start_shadow(version("two")).unwrap();
+    desk.promote(false).unwrap();
+    assert!(world.next_row(&pipeline).starts_with("two, "));
+    // The file has what ran before the promotion: it must not come back by itself.
+    assert_eq!(desk.news(), None);
+    assert_eq!(acts(&desk), ["start", "refused", "promote", "promote"]);
+    desk.start_shadow(version("one")).unwrap();
+    assert_eq!(desk.stop_shadow().unwrap().0, "hash of one");
+    assert!(matches!(desk.stop_shadow(), Err(DeskError::NoShadow)));
+}
+
+#[test]
+fn what_cannot_be_written_down_does_not_run() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.store.put("two");
+    world.store.with(|files| files.read_only = true);
+    assert!(matches!(desk.reload(VersionAct::Reload), Err(DeskError::Store(_))));
+    assert!(world.next_row(&pipeline).starts_with("one "));
+    assert_eq!(acts(&desk), ["start"]);
+    world.store.with(|files| files.read_only = false);
+    assert_eq!(desk.news().as_deref(), Some("hash of two"), "it is tried again");
+}
+
+#[test]
+fn old_versions_are_forgotten_aloud() {
+    let world = World::new("one");
+    let (_pipeline, desk) = world.start();
+    desk.configure(DeskConfig { versions_max: 2, ..DeskConfig::default() });
+    for text in ["two", "three", "four"] {
+        world.store.put(text);
+        desk.reload(VersionAct::Reload).unwrap();
+    }
+    assert_eq!(desk.kept().unwrap(), ["hash of four", "hash of three"]);
+    assert_eq!(acts(&desk).iter().filter(|act| **act == "forgotten").count(), 2);
+}
+
+#[test]
+fn other_settings_are_taken_up_without_losing_or_doubling_a_message() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    for workers in [1, 3, 2] {
+        world.source.append(200);
+        pipeline.reconfigure(PipelineConfig { workers, ..pipeline.config() }).unwrap();
+        assert_eq!(pipeline.status().unwrap().workers, workers);
+    }
+    assert!(pipeline.reconfigure(PipelineConfig { workers: 0, ..pipeline.config() }).is_err());
+    assert_eq!(pipeline.status().unwrap().workers, 2, "it runs as before");
+    world.next_row(&pipeline);
+    let mut offsets = world.rows.all_offsets();
+    offsets.dedup();
+    assert_eq!(offsets, (0..701).collect::<Vec<_>>());
+
+    pipeline.request_drain();
+    assert_eq!(pipeline.pipeline().unwrap().drain(), PipelineState::Stopped);
+    // What is changed while it is down holds when it comes back.
+    world.store.put("two");
+    desk.reload(VersionAct::Reload).unwrap();
+    pipeline.reconfigure(PipelineConfig { workers: 1, ..pipeline.config() }).unwrap();
+    assert!(pipeline.pipeline().unwrap().state().is_over());
+    pipeline.resume().unwrap();
+    assert!(world.next_row(&pipeline).starts_with("two, "));
+    assert_eq!(pipeline.status().unwrap().workers, 1);
+    pipeline.request_cancel();
+    pipeline.pipeline().unwrap().end();
+    pipeline.resume().unwrap();
+    pipeline.resume().unwrap();
+    world.next_row(&pipeline);
+    assert_eq!(world.rows.all_offsets().len(), 703);
+}
