@@ -110,8 +110,8 @@ impl VersionHistory {
         (self.passed_over.as_deref() == Some(on_disk) && running != on_disk).then_some(running)
     }
 
-    /// A version runs from now on. `on_disk` is the content of the script's file at that time: when it
-    /// is another version, it is passed over until it changes.
+    /// A version runs from now on. `on_disk` is the content of the script's file at that time, as far as it
+    /// can be read: when it is another version, it is passed over until it changes.
     pub fn adopt(
         &mut self,
         act: VersionAct,
@@ -121,8 +121,19 @@ impl VersionHistory {
         now: Micros,
     ) {
         let previous = self.running.replace(udf_hash.to_owned()).filter(|before| before != udf_hash);
-        self.passed_over = on_disk.filter(|disk| *disk != udf_hash).map(ToOwned::to_owned);
+        // A file that cannot be read now is no news when it comes back as it was.
+        let known = self.passed_over.clone().or_else(|| previous.clone());
+        self.found_on_disk(on_disk.or(known.as_deref()));
         self.note(VersionEvent { at_micros: now.0, act, udf_hash: udf_hash.to_owned(), previous, reason });
+    }
+
+    /// The script's file has this content, as far as it can be read, while another version may run: it is
+    /// passed over until it changes.
+    pub fn found_on_disk(&mut self, on_disk: Option<&str>) {
+        if let Some(on_disk) = on_disk {
+            let runs = self.running.as_deref() == Some(on_disk);
+            self.passed_over = (!runs).then(|| on_disk.to_owned());
+        }
     }
 
     /// The content of the script's file was not allowed to run; it is not tried again until it changes.
