@@ -96,7 +96,7 @@ impl Auditor {
 
     fn audit_all(&self, config: &Config, log: &Log) -> Result<()> {
         // Tables opened for reading stay as they are while they are looked at.
-        let tables = Reader::open(config)?;
+        let tables = Reader::open_pipelines(config)?;
         for pipeline in &tables.pipelines {
             if self.stop.is_asked() {
                 break;

@@ -4,8 +4,13 @@
 use millrace_model::Micros;
 use serde::{Deserialize, Serialize};
 
+use crate::trial::cut;
+
 /// Most events of a history; older ones are forgotten and counted.
 const EVENTS_MAX: usize = 1000;
+
+/// Longest reason of an event, in bytes: a script chooses the text of its own error.
+const REASON_BYTES_MAX: usize = 2000;
 
 /// Fewest digits by which a version can be named.
 const PREFIX_DIGITS_MIN: usize = 4;
@@ -217,7 +222,8 @@ impl VersionHistory {
         candidates.into_iter().take(excess).map(|(_, hash)| hash).collect()
     }
 
-    fn note(&mut self, event: VersionEvent) {
+    fn note(&mut self, mut event: VersionEvent) {
+        event.reason = event.reason.map(|reason| cut(&reason, REASON_BYTES_MAX));
         self.events.push(event);
         let excess = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..excess);
@@ -297,5 +303,8 @@ mod tests {
             adopt(&mut history, VersionAct::Start, "aaaa", "aaaa");
         }
         assert_eq!((history.events.len(), history.events_forgotten), (EVENTS_MAX, 5));
+        history.refuse("bbbb", "é".repeat(1 << 20), NOW);
+        let reason = history.events.last().and_then(|event| event.reason.clone()).unwrap();
+        assert!(reason.len() < REASON_BYTES_MAX + 100, "{} bytes", reason.len());
     }
 }

@@ -22,10 +22,14 @@ pub use store::{VersionStore, VersionText};
 use choose::WAITS;
 
 use crate::meters::{count_trial, count_version};
+use crate::trial::cut;
 use crate::{
     ManagedPipeline, Refusal, RunningVersion, Shadow, ShadowConfig, ShadowReport, TrialPolicy, TrialReport,
     VersionAct, VersionHistory, judge, trial,
 };
+
+/// Longest note in the status, in bytes: a script chooses the text of its own error.
+const NOTE_BYTES_MAX: usize = 2000;
 
 /// What a desk is told by configuration.
 #[derive(Clone, Default)]
@@ -222,7 +226,7 @@ impl VersionDesk {
             let written = self.write_down(|history, now| history.refuse(&version.udf_hash, reason, now));
             error = written.err().unwrap_or(error);
         }
-        let note = error.to_string();
+        let note = cut(&error.to_string(), NOTE_BYTES_MAX);
         let mut inner = self.inner();
         // A refusal was logged. What else stands in the way is tried again and again, and logged once.
         let is_new = inner.note.as_ref() != Some(&note);

@@ -17,6 +17,7 @@ use millrace_table::TableSpec;
 use serde::{Deserialize, Serialize};
 
 pub use cells::ColumnChange;
+pub(crate) use cells::cut;
 pub use compare::{Comparison, Difference, Fates, SAMPLES_MAX};
 use workbench::{RUN_MESSAGES_MAX, Workbench};
 
