@@ -151,7 +151,9 @@ impl World {
             rows: self.rows.clone(),
             dead_letters: FakeSink::new("rows_dead"),
         };
-        let config = PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
+        let mut config =
+            PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
+        config.window.age_max = Duration::from_millis(5);
         let transforms = Arc::clone(&chosen.transforms);
         let written_down = chosen.write_down("main", self.store.as_ref()).unwrap();
         assert!(self.store.with(|files| files.history.running.is_some()), "written down before it runs");
