@@ -52,16 +52,19 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
 pub fn take(running: &mut Config, step: Step) {
     // The default pipeline is not spelt out.
     running.pipeline = plan::pipelines(running);
-    let find = |pipelines: &mut Vec<Pipeline>, name: &str, change: &dyn Fn(&mut Pipeline)| {
-        pipelines.iter_mut().filter(|known| known.name == name).for_each(change);
-    };
     match step {
         Step::AddTopic(topic) => running.topic.push(topic),
         Step::AddPipeline(pipeline) => running.pipeline.push(pipeline),
-        Step::Udf(new) => find(&mut running.pipeline, &new.name, &|known| known.udf = new.udf.clone()),
-        Step::Limits(new) => find(&mut running.pipeline, &new.name, &|known| {
-            (known.window, known.workers) = (new.window.clone(), new.workers);
-        }),
+        Step::Udf(new) => {
+            if let Some(known) = running.pipeline.iter_mut().find(|known| known.name == new.name) {
+                known.udf = new.udf;
+            }
+        }
+        Step::Limits(new) => {
+            if let Some(known) = running.pipeline.iter_mut().find(|known| known.name == new.name) {
+                (known.window, known.workers) = (new.window, new.workers);
+            }
+        }
     }
 }
 
