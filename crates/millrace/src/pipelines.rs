@@ -9,7 +9,7 @@ use millrace_log::Log;
 use millrace_model::Source;
 use millrace_pipeline::{
     Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
-    ShadowConfig, Sink, VersionDesk, WrittenDown, choose_version,
+    ShadowConfig, Sink, VersionDesk, VersionStore, WrittenDown, choose_version,
 };
 use millrace_server::PipelineStatus;
 use millrace_udf::Opened;
@@ -145,7 +145,7 @@ impl Pipelines {
         let versions = versions.and_then(|(files, chosen)| written_down(&name, files, chosen));
         let managed = Arc::new(ManagedPipeline::start(limits, plan.transforms, parts));
         let udf = versions.map(|(files, settings, written_down)| {
-            let store = Arc::clone(&files) as _;
+            let store: Arc<dyn VersionStore> = Arc::<UdfFiles>::clone(&files);
             Versions { desk: VersionDesk::open(Arc::clone(&managed), store, written_down, settings), files }
         });
         Ok(Slot { name, topic: plan.topic, table, managed, udf, opened: plan.udf })
