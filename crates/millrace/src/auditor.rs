@@ -29,8 +29,9 @@ const FIRST_AFTER_MAX: Duration = Duration::from_secs(30);
 const SHARE: u32 = 20;
 
 /// The newest audit of each pipeline.
-#[derive(Default)]
 pub struct Auditor {
+    /// Which pipelines there are.
+    config: Mutex<Config>,
     latest: Mutex<BTreeMap<String, AuditStatus>>,
     stop: Stop,
 }
@@ -44,21 +45,35 @@ pub fn describe_metrics() {
 }
 
 impl Auditor {
+    /// Of the pipelines of a configuration; none is audited yet.
+    pub fn new(config: &Config) -> Self {
+        Self { config: Mutex::new(config.clone()), latest: Mutex::default(), stop: Stop::new() }
+    }
+
+    /// From the next audit on, the pipelines are those of this configuration. Intervals stay.
+    pub fn configure(&self, config: &Config) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config.clone();
+    }
+
+    fn config(&self) -> Config {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Starts the thread that audits, unless the interval is 0. It only reads, so nobody waits for its end.
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(self: &Arc<Self>, config: &Config, log: &Arc<Log>) -> Result<()> {
-        let interval = Duration::from_secs(config.audit.interval_seconds);
+    pub fn start(self: &Arc<Self>, log: &Arc<Log>) -> Result<()> {
+        let interval = Duration::from_secs(self.config().audit.interval_seconds);
         if interval.is_zero() {
             return Ok(());
         }
-        let (this, config, log) = (Arc::clone(self), config.clone(), Arc::clone(log));
+        let (this, log) = (Arc::clone(self), Arc::clone(log));
         let work = move || {
             let mut pause = interval.min(FIRST_AFTER_MAX);
             while !this.stop.wait(pause) {
                 let began = Instant::now();
-                if let Err(error) = this.audit_all(&config, &log) {
+                if let Err(error) = this.audit_all(&this.config(), &log) {
                     counter!(AUDITS, "pipeline" => "all", "outcome" => "failed").increment(1);
                     tracing::error!(error = format!("{error:#}"), "the tables cannot be audited");
                 }
@@ -81,7 +96,7 @@ impl Auditor {
 
     fn audit_all(&self, config: &Config, log: &Log) -> Result<()> {
         // Tables opened for reading stay as they are while they are looked at.
-        let tables = Reader::open(config)?;
+        let tables = Reader::open_pipelines(config)?;
         for pipeline in &tables.pipelines {
             if self.stop.is_asked() {
                 break;

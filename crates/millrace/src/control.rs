@@ -59,25 +59,30 @@ impl Controls {
         }
     }
 
-    fn apply(&self, new: &Config, steps: Vec<Step>) -> Result<Vec<String>> {
+    /// Takes up a new configuration; what is done of it is in `running`, also when a later step fails.
+    fn take_up(&self, running: &mut Config) -> Result<Vec<String>> {
+        let origin =
+            self.origin.as_ref().context("it was started from template parameters: start it anew")?;
+        let new = origin.load()?;
+        config::check(&new)?;
+        let steps = update::steps(running, &new).map_err(|fixed| {
+            anyhow!("cannot be changed while the server runs: {}; nothing was changed", fixed.join(", "))
+        })?;
         let mut changes = Vec::new();
         for step in steps {
-            let done = self.step(new, step);
-            changes.push(done.with_context(|| match changes.is_empty() {
-                true => "nothing was changed".to_owned(),
-                false => format!("changed before that: {}", changes.join("; ")),
-            })?);
+            let done = self.step(&new, step.clone()).with_context(|| so_far(&changes))?;
+            changes.push(done);
+            update::take(running, step);
         }
         // A script whose text changed is taken up whether or not its settings did.
         for slot in self.node.pipelines().all() {
             let Some(Versions { desk, .. }) = &slot.udf else { continue };
-            if desk.news().is_some() {
-                let change = desk.reload(VersionAct::Update);
-                let change =
-                    change.with_context(|| format!("changed before that: {}", changes.join("; ")))?;
-                changes.push(format!("pipeline {}: version {} of its UDF", slot.name, change.udf_hash));
+            let taken = desk.take_news(VersionAct::Update).with_context(|| so_far(&changes))?;
+            if let Some(VersionChange { udf_hash, .. }) = taken {
+                changes.push(format!("pipeline {}: version {udf_hash} of its UDF", slot.name));
             }
         }
+        *running = new;
         Ok(changes)
     }
 
@@ -100,13 +105,22 @@ impl Controls {
                 Ok(format!("pipeline {}: windows of {} rows, {workers} workers", slot.name, window.rows_max))
             }
             Step::AddPipeline(pipeline) => {
-                let plans = pipelines::plan_to_start(new, &self.data)?;
-                let found = plans.into_iter().find(|plan| plan.pipeline.config.name == pipeline.name);
-                let plan = found.context("it is not in the configuration")?;
-                self.node.pipelines().open(new, plan)?;
-                Ok(format!("pipeline {} is started", pipeline.name))
+                let name = pipeline.name.clone();
+                // The scripts of those that run are none of its business.
+                let alone = Config { pipeline: vec![pipeline], ..new.clone() };
+                let plan = pipelines::plan_to_start(&alone, &self.data)?.pop();
+                self.node.add_pipeline(new, plan.context("it is not in the configuration")?)?;
+                Ok(format!("pipeline {name} is started"))
             }
         }
+    }
+}
+
+/// What was done of an update before it failed.
+fn so_far(changes: &[String]) -> String {
+    match changes.is_empty() {
+        true => "nothing was changed".to_owned(),
+        false => format!("changed before that: {}", changes.join("; ")),
     }
 }
 
@@ -119,14 +133,10 @@ fn change_udf(slot: &Slot, pipeline: &config::Pipeline) -> Result<String> {
     let (before, new) = (files.settings(), desk_config(settings)?);
     files.configure(settings);
     desk.configure(new);
-    let changed = match desk.news() {
-        Some(_) => {
-            desk.reload(VersionAct::Update).map(|change| format!("version {} of its UDF", change.udf_hash))
-        }
-        None => desk.refit().map(|()| "settings of its UDF".to_owned()),
-    };
-    match changed {
-        Ok(changed) => Ok(format!("pipeline {}: {changed}", slot.name)),
+    let another = (&before.path, &before.function) != (&settings.path, &settings.function);
+    match desk.refit(another) {
+        Ok(Some(change)) => Ok(format!("pipeline {}: version {} of its UDF", slot.name, change.udf_hash)),
+        Ok(None) => Ok(format!("pipeline {}: settings of its UDF", slot.name)),
         Err(error) => {
             files.configure(&before);
             desk.configure(desk_config(&before)?);
@@ -189,38 +199,30 @@ impl Control for Controls {
             Some(name) => vec![named(slots, name)?],
             None => slots,
         };
+        // One that cannot go on does not keep the others from it.
+        let mut failed = Vec::new();
         for slot in &slots {
+            tracing::info!(pipeline = %slot.name, ?how, "an operator steers the pipeline");
             match how {
                 Steer::Drain => slot.managed.request_drain(),
                 Steer::Cancel => slot.managed.request_cancel(),
-                Steer::Resume => {
-                    let resumed = slot.managed.resume();
-                    resumed.map_err(|reason| error(ControlFault::Conflict, reason.to_string()))?;
-                }
+                Steer::Resume => failed.extend(slot.managed.resume().err().map(|error| error.to_string())),
             }
-            tracing::info!(pipeline = %slot.name, ?how, "an operator steers the pipeline");
+        }
+        if !failed.is_empty() {
+            return Err(error(ControlFault::Conflict, failed.join("; ")));
         }
         Ok(slots.iter().map(|slot| slot.name.clone()).collect())
     }
 
     fn update(&self) -> Result<UpdateReport, ControlError> {
         let mut running = self.config();
-        let updated = || -> Result<(Config, Vec<String>)> {
-            let origin =
-                self.origin.as_ref().context("it was started from template parameters: start it anew")?;
-            let new = origin.load()?;
-            config::check(&new)?;
-            let steps = update::steps(&running, &new).map_err(|fixed| {
-                anyhow!("cannot be changed while the server runs: {}; nothing was changed", fixed.join(", "))
-            })?;
-            let changes = self.apply(&new, steps)?;
-            Ok((new, changes))
-        };
-        let (new, changes) = updated().map_err(|reason| {
-            tracing::error!(error = %format!("{reason:#}"), "the configuration is not taken up");
+        let taken_up = self.take_up(&mut running);
+        self.node.reconfigured(&running);
+        let changes = taken_up.map_err(|reason| {
+            tracing::error!(error = %format!("{reason:#}"), "the configuration is not taken up, or not all of it");
             error(ControlFault::Conflict, format!("{reason:#}"))
         })?;
-        *running = new;
         tracing::info!(changes = changes.len(), "the configuration was read anew");
         Ok(UpdateReport { changes })
     }
@@ -301,8 +303,12 @@ fn desk_error(reason: &DeskError) -> ControlError {
     let fault = match reason {
         DeskError::Refused { .. } => ControlFault::BadRequest,
         DeskError::Version(_) => ControlFault::NotFound,
-        DeskError::RunsAlready(_) | DeskError::NoShadow => ControlFault::Conflict,
-        DeskError::Shadow(_) | DeskError::Store(_) | DeskError::Pipeline(_) => ControlFault::Internal,
+        DeskError::RunsAlready(_) | DeskError::NoShadow | DeskError::Interrupted(_) | DeskError::Stopping => {
+            ControlFault::Conflict
+        }
+        DeskError::NotTried { .. } | DeskError::Shadow(_) | DeskError::Store(_) | DeskError::Pipeline(_) => {
+            ControlFault::Internal
+        }
     };
     error(fault, reason.to_string())
 }

@@ -30,6 +30,12 @@ pub fn parse(text: &str, now: Micros) -> Result<Micros> {
     Ok(Micros(moment.timestamp_micros()))
 }
 
+/// Whether a moment is one of those that count back from now.
+pub fn is_relative(text: &str) -> bool {
+    let count = text.strip_suffix(['s', 'm', 'h', 'd']);
+    count.is_some_and(|count| count.parse::<u64>().is_ok())
+}
+
 /// A moment as RFC 3339, in UTC.
 pub fn text(moment: Micros) -> String {
     let moment: Option<DateTime<Utc>> = DateTime::from_timestamp_micros(moment.0);
@@ -48,8 +54,10 @@ mod tests {
             [("90s", back(90)), ("30m", back(1800)), ("24h", back(86_400)), ("7d", back(604_800))]
         {
             assert_eq!(parse(text, now).unwrap(), wanted);
+            assert!(is_relative(text));
         }
         assert_eq!(parse("1970-01-02", now).unwrap(), Micros(86_400_000_000));
+        assert!(!is_relative("1970-01-02") && !is_relative("1970-01-01T01:00:00Z"));
         assert_eq!(parse("1970-01-01T01:00:00.5+01:00", now).unwrap(), Micros(500_000));
         for wrong in ["", "h", "7", "7w", "yesterday", "2026-13-01", "é"] {
             assert!(parse(wrong, now).is_err(), "{wrong}");

@@ -65,9 +65,9 @@ impl Node {
         pipelines.release_forgotten_holds();
         let reruns = Reruns::open(config, data, &log, &lake, &tables);
         let replays = Arc::new(Replays::new(config, data, replayed));
-        let auditor = Arc::<Auditor>::default();
+        let auditor = Arc::new(Auditor::new(config));
         resume_replays(&replays)?;
-        auditor.start(config, &log)?;
+        auditor.start(&log)?;
         let postgres = OnceLock::new();
         Ok(Self { log, lake, tables, pipelines, reruns, replays, auditor, postgres, started })
     }
@@ -85,6 +85,21 @@ impl Node {
     /// The pipelines.
     pub fn pipelines(&self) -> &Pipelines {
         &self.pipelines
+    }
+
+    /// Starts one more pipeline.
+    ///
+    /// # Errors
+    /// As [`Pipelines::open`].
+    pub fn add_pipeline(&self, config: &Config, plan: StartPlan) -> Result<()> {
+        let slot = self.pipelines.open(config, plan)?;
+        self.replays.add(config, slot.replay_tables());
+        Ok(())
+    }
+
+    /// Tells those who look at the configuration now and then that it is this one now.
+    pub fn reconfigured(&self, config: &Config) {
+        self.auditor.configure(config);
     }
 
     /// What is run again.
@@ -127,11 +142,12 @@ impl Node {
     pub fn drain(&self, stall_max: Duration) {
         self.replays.stop();
         self.auditor.stop();
+        self.pipelines.request_stop();
         // What runs again goes on where it is at the next start, as many others as need be.
         self.reruns.stop();
+        // A change that an operator asked for a moment ago must not start anything behind this.
+        self.pipelines.close();
         let slots = self.pipelines.all();
-        // Whether there was a shadow does not matter.
-        slots.iter().filter_map(|slot| slot.udf.as_ref()).for_each(|udf| drop(udf.desk.stop_shadow()));
         let pipelines: Vec<_> = slots.iter().filter_map(|slot| slot.managed.pipeline().ok()).collect();
         pipelines.iter().for_each(|pipeline| pipeline.request_drain());
         for pipeline in pipelines {

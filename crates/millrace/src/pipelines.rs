@@ -1,14 +1,15 @@
 //! The pipelines of a server: each runs or says why not, and more may come while it runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use millrace_lake::Lake;
 use millrace_log::Log;
 use millrace_model::Source;
 use millrace_pipeline::{
     Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
-    ShadowConfig, Sink, VersionDesk, choose_version,
+    ShadowConfig, Sink, VersionDesk, VersionStore, WrittenDown, choose_version,
 };
 use millrace_server::PipelineStatus;
 use millrace_udf::Opened;
@@ -16,7 +17,7 @@ use millrace_udf::Opened;
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::plan::{self, PipelinePlan};
-use crate::replays::ReplayTables;
+use crate::replays::{ReplayTables, Running};
 use crate::settings;
 use crate::tables::Tables;
 use crate::threads::{Work, give_way};
@@ -29,6 +30,7 @@ pub struct Pipelines {
     lake: Arc<Lake>,
     tables: Arc<Tables>,
     slots: RwLock<Vec<Arc<Slot>>>,
+    stopping: AtomicBool,
 }
 
 /// A configured pipeline: running, or the reason why it is not. One that cannot start does not keep the
@@ -44,7 +46,7 @@ pub struct Slot {
     pub managed: Arc<ManagedPipeline>,
     /// The versions of its UDF, when it has one.
     pub udf: Option<Versions>,
-    /// What it was started with.
+    /// What it was started with; where it has versions, its counters are those of all of them.
     opened: Opened,
 }
 
@@ -79,9 +81,7 @@ pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> 
         let files = Arc::new(UdfFiles::new(data, &pipeline.name, with_function));
         match choose_version(files.as_ref()) {
             Ok(chosen) => {
-                let hash = chosen.transforms.udf_hash().map(|hash| hash.to_string());
-                let opened = hash.and_then(|hash| files.opened(&hash));
-                let opened = opened.context("a version was loaded and is not known")?;
+                let opened = files.opened().context("a version was loaded and is not known")?;
                 Ok((opened, Some((files, chosen))))
             }
             // An error, or, in the template's mode, a UDF that makes dead letters of everything.
@@ -98,14 +98,23 @@ pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> 
 impl Pipelines {
     /// None yet.
     pub fn new(log: Arc<Log>, lake: Arc<Lake>, tables: Arc<Tables>) -> Self {
-        Self { log, lake, tables, slots: RwLock::default() }
+        Self { log, lake, tables, slots: RwLock::default(), stopping: AtomicBool::new(false) }
     }
 
     /// Opens the tables of a pipeline and starts it.
     ///
     /// # Errors
-    /// When its topic or a table cannot be opened at all.
+    /// When its topic or a table cannot be opened at all, there is one of that name, or the server is
+    /// stopping.
     pub fn open(&self, config: &Config, plan: StartPlan) -> Result<Arc<Slot>> {
+        let name = &plan.pipeline.config.name;
+        if self.stopping.load(Ordering::SeqCst) {
+            bail!("pipeline {name} is not started any more: the server is stopping");
+        }
+        // Two on the same tables would each take the other's commits for its own.
+        if self.all().iter().any(|slot| slot.name == *name) {
+            bail!("there is a pipeline {name} already");
+        }
         let slot = Arc::new(self.start(config, plan)?);
         self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
         Ok(slot)
@@ -133,18 +142,11 @@ impl Pipelines {
         let source: Arc<dyn Source> = topic;
         let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
         let parts = PipelineParts { source, spec: plan.table, rows, dead_letters };
+        let versions = versions.and_then(|(files, chosen)| written_down(&name, files, chosen));
         let managed = Arc::new(ManagedPipeline::start(limits, plan.transforms, parts));
-        let udf = versions.and_then(|(files, chosen)| {
-            let opened = desk_config(&files.settings()).map_err(|error| format!("{error:#}")).and_then(|desk| {
-                VersionDesk::open(Arc::clone(&managed), Arc::clone(&files) as _, chosen, desk)
-            });
-            match opened {
-                Ok(desk) => Some(Versions { files, desk }),
-                Err(error) => {
-                    tracing::error!(pipeline = %name, %error, "versions of the UDF cannot be changed until the next start");
-                    None
-                }
-            }
+        let udf = versions.map(|(files, settings, written_down)| {
+            let store: Arc<dyn VersionStore> = Arc::<UdfFiles>::clone(&files);
+            Versions { desk: VersionDesk::open(Arc::clone(&managed), store, written_down, settings), files }
         });
         Ok(Slot { name, topic: plan.topic, table, managed, udf, opened: plan.udf })
     }
@@ -152,6 +154,25 @@ impl Pipelines {
     /// All of them, in the order of the configuration.
     pub fn all(&self) -> Vec<Arc<Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The server is ending: no pipeline is added, and no version changed, any more. Does not wait.
+    pub fn request_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let slots = self.all();
+        slots.iter().filter_map(|slot| slot.udf.as_ref()).for_each(|udf| udf.desk.request_stop());
+    }
+
+    /// As [`request_stop`](Self::request_stop); afterwards no change is under way and no pipeline is started
+    /// again.
+    pub fn close(&self) {
+        self.request_stop();
+        for slot in self.all() {
+            if let Some(udf) = &slot.udf {
+                udf.desk.stop();
+            }
+            slot.managed.close();
+        }
     }
 
     /// A pipeline holds its topic back across restarts; one that is not configured any more would do so
@@ -178,6 +199,23 @@ impl Pipelines {
     }
 }
 
+/// Writes down that a version runs, before it does. A full disk does not keep its pipeline from running.
+fn written_down(
+    pipeline: &str,
+    files: Arc<UdfFiles>,
+    chosen: Chosen,
+) -> Option<(Arc<UdfFiles>, DeskConfig, WrittenDown)> {
+    let settings = desk_config(&files.settings()).map_err(|error| format!("{error:#}"));
+    let written = settings.and_then(|settings| Ok((settings, chosen.write_down(pipeline, files.as_ref())?)));
+    match written {
+        Ok((settings, written_down)) => Some((files, settings, written_down)),
+        Err(error) => {
+            tracing::error!(pipeline, %error, "versions of the UDF cannot be changed until the next start");
+            None
+        }
+    }
+}
+
 /// How versions of a UDF are changed by its settings.
 ///
 /// # Errors
@@ -196,15 +234,14 @@ impl Slot {
     /// Its tables, for replays of dead letters.
     pub fn replay_tables(&self) -> ReplayTables {
         let PipelineParts { spec, rows, dead_letters, .. } = self.managed.parts().clone();
-        ReplayTables { pipeline: self.name.clone(), spec, rows, dead_letters }
+        let versions = self.udf.as_ref().map(|udf| Running::Versions(Arc::clone(&udf.files)));
+        let running = versions.unwrap_or(Running::NoVersions);
+        ReplayTables { pipeline: self.name.clone(), spec, rows, dead_letters, running }
     }
 
     /// Publishes what has happened inside its UDF.
     pub fn publish_udf(&self) {
-        let hash = self.managed.transforms().udf_hash().map(|hash| hash.to_string());
-        let files = self.udf.as_ref().map(|udf| &udf.files);
-        let running = files.and_then(|files| files.opened(hash.as_deref()?));
-        udf::publish(&self.name, running.as_ref().unwrap_or(&self.opened));
+        udf::publish(&self.name, &self.opened);
     }
 
     /// How it is doing now.

@@ -28,7 +28,7 @@ pub struct Reader {
     pub config: Config,
     engine_config: millrace_sql::EngineConfig,
     tables: Arc<Tables>,
-    _lake: Arc<Lake>,
+    lake: Arc<Lake>,
 }
 
 /// One pipeline's open tables.
@@ -48,6 +48,27 @@ impl Reader {
     /// # Errors
     /// When there is no data directory, or a table cannot be opened.
     pub fn open(config: &Config) -> Result<Self> {
+        let reader = Self::open_pipelines(config)?;
+        for plan in rerun::tables(config, &DataDir::new(&config.data_dir))? {
+            for spec in [&plan.table, &plan.dead_letters] {
+                // One that was never made holds nothing; one that is damaged keeps nobody from the others.
+                match reader.lake.table(&plan.dataset, Arc::clone(spec)) {
+                    Ok(table) => reader.tables.add(&plan.dataset, &spec.name, table),
+                    Err(LakeError::Missing(_)) => {}
+                    Err(error) => {
+                        tracing::warn!(table = %format!("{}.{}", plan.dataset, spec.name), %error, "a rerun's table cannot be opened");
+                    }
+                }
+            }
+        }
+        Ok(reader)
+    }
+
+    /// The same without the tables of reruns.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_pipelines(config: &Config) -> Result<Self> {
         let data = DataDir::new(&config.data_dir);
         data.must_exist()?;
         // A server that takes events on the same cores comes first.
@@ -73,20 +94,13 @@ impl Reader {
             tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
             pipelines.push(OpenPipeline { plan, rows, dead_letters });
         }
-        for plan in rerun::tables(config, &data)? {
-            for spec in [&plan.table, &plan.dead_letters] {
-                if let Ok(table) = lake.table(&plan.dataset, Arc::clone(spec)) {
-                    tables.add(&plan.dataset, &spec.name, table);
-                }
-            }
-        }
         let engine_config = millrace_sql::EngineConfig {
             // Who may only read here has no place to spill to, and queries that need one say so.
             spill_dir: queries::spill_dir(&data, Spill::Commands).ok(),
             ..queries::engine(config)?
         };
         let config = config.clone();
-        Ok(Self { runtime, pipelines, config, engine_config, tables: Arc::new(tables), _lake: lake })
+        Ok(Self { runtime, pipelines, config, engine_config, tables: Arc::new(tables), lake })
     }
 
     /// An engine over the tables.

@@ -50,8 +50,8 @@ impl Watch {
         }
         (seen.due, seen.news) = (now + interval, None);
         if news.is_some() {
-            // What comes of it is counted, logged and in the history.
-            let _ = desk.reload(VersionAct::Reload);
+            // What comes of it is logged and in the note; a verdict is counted and in the history, too.
+            let _ = desk.take_news(VersionAct::Reload);
         }
     }
 }

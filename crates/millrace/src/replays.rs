@@ -1,6 +1,6 @@
 //! Replays and purges as the server and the command line ask for them: which pipelines, which UDF.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result};
 use millrace_model::{MessageId, TopicId, TransformFactory};
@@ -8,7 +8,7 @@ use millrace_pipeline::Sink;
 use millrace_pipeline::replay::{
     Classes, PurgeReport, ReplayError, ReplayLimits, ReplayReport, Replayer, Selection, Stop, Trial,
 };
-use millrace_server::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayRequest, SentScript};
+use millrace_server::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayRequest, SentScript, SentUdf};
 use millrace_table::TableSpec;
 use millrace_udf::{PassThrough, Script};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::data_dir::DataDir;
 use crate::job_store::JobFile;
 use crate::plan;
 use crate::udf;
+use crate::udf_files::{UdfFiles, VersionParts};
 
 /// An answer about several pipelines.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -64,14 +65,25 @@ struct KeptUdf {
 
 /// The dead letters of all pipelines.
 pub struct Replays {
-    pipelines: Vec<Pipeline>,
+    data: DataDir,
+    limits: ReplayLimits,
+    pipelines: RwLock<Vec<Arc<Pipeline>>>,
     stop: Stop,
 }
 
 struct Pipeline {
     replayer: Replayer,
-    /// As it is configured; read again at each replay.
-    udf: Option<config::Udf>,
+    udf: KnownUdf,
+}
+
+/// What is known of a pipeline's UDF when a replay brings none of its own.
+enum KnownUdf {
+    /// Without versions: as it is configured, read again at each replay.
+    Configured(Option<config::Udf>),
+    /// The version that a server runs.
+    Running(Arc<UdfFiles>),
+    /// No server runs: the version that the next one would.
+    Next(Box<UdfFiles>),
 }
 
 /// A pipeline's open tables.
@@ -84,12 +96,23 @@ pub struct ReplayTables {
     pub rows: Arc<dyn Sink>,
     /// Its dead letters.
     pub dead_letters: Arc<dyn Sink>,
+    /// What runs it.
+    pub running: Running,
+}
+
+/// What runs a pipeline.
+pub enum Running {
+    /// No server.
+    NoServer,
+    /// A server, with a UDF that has no versions, or without one.
+    NoVersions,
+    /// A server, with one of these versions.
+    Versions(Arc<UdfFiles>),
 }
 
 impl Replays {
     /// Of these pipelines, which are configured.
     pub fn new(config: &Config, data: &DataDir, tables: Vec<ReplayTables>) -> Self {
-        let configured = plan::pipelines(config);
         let limits = ReplayLimits {
             attempts_max: config.replay.attempts_max,
             messages_max: config.replay.messages_max,
@@ -97,21 +120,36 @@ impl Replays {
             batch_bytes_max: config.replay.batch_bytes_max,
             ..ReplayLimits::default()
         };
-        let pipelines = tables
-            .into_iter()
-            .map(|ReplayTables { pipeline, spec, rows, dead_letters }| {
-                let store = Arc::new(JobFile::new(&data.replays(), &pipeline));
-                let configured = configured.iter().find(|configured| configured.name == pipeline);
-                let udf = configured.and_then(|configured| configured.udf.clone());
-                Pipeline { replayer: Replayer::new(&pipeline, spec, rows, dead_letters, store, limits), udf }
-            })
-            .collect();
-        Self { pipelines, stop: Stop::new() }
+        let this = Self { data: data.clone(), limits, pipelines: RwLock::default(), stop: Stop::new() };
+        tables.into_iter().for_each(|tables| this.add(config, tables));
+        this
+    }
+
+    /// One more pipeline, of this configuration.
+    pub fn add(&self, config: &Config, tables: ReplayTables) {
+        let ReplayTables { pipeline, spec, rows, dead_letters, running } = tables;
+        let configured = plan::pipelines(config).into_iter().find(|configured| configured.name == pipeline);
+        let settings = configured.and_then(|configured| configured.udf);
+        let udf = match (running, settings) {
+            (Running::Versions(files), _) => KnownUdf::Running(files),
+            (Running::NoServer, Some(settings)) if settings.function.is_some() => {
+                KnownUdf::Next(Box::new(UdfFiles::new(&self.data, &pipeline, &settings)))
+            }
+            (_, settings) => KnownUdf::Configured(settings),
+        };
+        let store = Arc::new(JobFile::new(&self.data.replays(), &pipeline));
+        let replayer = Replayer::new(&pipeline, spec, rows, dead_letters, store, self.limits);
+        let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
+        pipelines.push(Arc::new(Pipeline { replayer, udf }));
+    }
+
+    fn pipelines(&self) -> Vec<Arc<Pipeline>> {
+        self.pipelines.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Goes on with what a process before left unfinished.
     pub fn resume_all(&self) {
-        for pipeline in &self.pipelines {
+        for pipeline in self.pipelines() {
             if let Err(error) = pipeline.resume(&self.stop) {
                 let name = pipeline.replayer.pipeline();
                 tracing::error!(pipeline = name, %error, "an unfinished replay cannot be gone on with");
@@ -187,10 +225,11 @@ impl Replays {
         mut work: impl FnMut(&Pipeline, TopicId, &Selection) -> Result<T, DeadLetterError>,
     ) -> Result<Answer<T>, DeadLetterError> {
         let (message, selection) = selection(choice).map_err(|error| wrong(&error))?;
-        let named = |pipeline: &&Pipeline| {
+        let named = |pipeline: &Arc<Pipeline>| {
             choice.pipeline.as_ref().is_none_or(|name| *name == pipeline.replayer.pipeline())
         };
-        let pipelines: Vec<_> = self.pipelines.iter().filter(named).collect();
+        let mut pipelines = self.pipelines();
+        pipelines.retain(named);
         if let (Some(name), true) = (&choice.pipeline, pipelines.is_empty()) {
             let text = format!("no pipeline {name} has tables: `millrace status` names them");
             return Err(DeadLetterError::Wrong(text));
@@ -205,7 +244,7 @@ impl Replays {
                     pipeline: pipeline.replayer.pipeline().to_owned(),
                     table: pipeline.replayer.tables().1.to_owned(),
                     topic_id: topic.to_string(),
-                    answer: work(pipeline, topic, &selection)?,
+                    answer: work(&pipeline, topic, &selection)?,
                 });
             }
         }
@@ -222,16 +261,21 @@ impl Pipeline {
         self.replayer.resume(make, stop)
     }
 
-    /// The UDF of a request: what it sends, else what is configured.
+    /// The UDF of a request: what it sends, else what runs.
     fn kept_udf(&self, request: &ReplayRequest) -> Result<Option<KeptUdf>> {
-        let configured = self.udf.as_ref();
-        let scripts = match (&request.udf, configured) {
-            (Some(sent), _) if !sent.scripts.is_empty() => sent.scripts.clone(),
-            (_, Some(udf)) => udf::scripts(udf.path.as_deref())?.into_iter().map(sent_script).collect(),
-            (_, None) => return Ok(None),
+        let (sent, wanted) = match request.udf.clone() {
+            Some(SentUdf { scripts, function }) => (scripts, function),
+            None => (Vec::new(), None),
         };
-        let function = request.udf.as_ref().and_then(|sent| sent.function.clone());
-        let function = function.or_else(|| configured.and_then(|udf| udf.function.clone()));
+        let (scripts, function) = match (sent.is_empty(), self.udf.settings()) {
+            (false, settings) => (sent, settings.and_then(|settings| settings.function)),
+            (true, None) => return Ok(None),
+            (true, Some(settings)) => {
+                let (scripts, function) = self.udf.parts(settings)?;
+                (scripts.into_iter().map(sent_script).collect(), function)
+            }
+        };
+        let function = wanted.or(function);
         let function = function.context("which function is to be called? Name it with --function")?;
         Ok(Some(KeptUdf { scripts, function }))
     }
@@ -239,7 +283,29 @@ impl Pipeline {
     fn transforms(&self, kept: Option<&KeptUdf>) -> Result<Arc<dyn TransformFactory>> {
         let Some(KeptUdf { scripts, function }) = kept else { return Ok(Arc::new(PassThrough::default())) };
         let scripts = scripts.iter().cloned().map(|SentScript { name, source }| Script { name, source });
-        udf::load(scripts.collect(), function, &self.udf.clone().unwrap_or_default())
+        udf::load(scripts.collect(), function, &self.udf.settings().unwrap_or_default())
+    }
+}
+
+impl KnownUdf {
+    /// Its settings as they are now; `None` without a UDF.
+    fn settings(&self) -> Option<config::Udf> {
+        match self {
+            Self::Configured(settings) => settings.clone(),
+            Self::Running(files) => Some(files.settings()),
+            Self::Next(files) => Some(files.settings()),
+        }
+    }
+
+    /// Scripts and function of the version that runs, or would.
+    fn parts(&self, settings: config::Udf) -> Result<(Vec<Script>, Option<String>)> {
+        let version = match self {
+            Self::Configured(_) => return Ok((udf::scripts(settings.path.as_deref())?, settings.function)),
+            Self::Running(files) => files.running(),
+            Self::Next(files) => files.next_to_run(),
+        };
+        let VersionParts { scripts, function } = UdfFiles::parts(&version.map_err(anyhow::Error::msg)?)?;
+        Ok((scripts, Some(function)))
     }
 }
 

@@ -1,15 +1,14 @@
 //! Where the versions of a UDF are: the script's file or folder of the configuration, and the folder of
 //! the data directory in which every version that ran is kept.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result, bail};
 use millrace_disk::{Disk, OpenMode, StdDisk, write_atomically};
 use millrace_model::TransformFactory;
-use millrace_pipeline::{VersionHistory, VersionStore, VersionText};
-use millrace_udf::{Opened, Script, Udf, UdfConfig};
+use millrace_pipeline::{VersionHistory, VersionStore, VersionText, choose_version};
+use millrace_udf::{Opened, Script, Udf, UdfConfig, UdfCounters};
 use serde::{Deserialize, Serialize};
 
 use crate::config;
@@ -19,10 +18,6 @@ use crate::udf;
 /// Largest file that is read here in bytes: more is damage.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// Most versions whose counters are at hand: the running one, one that is tried, one in the shadow, and
-/// what a rollback goes back to.
-const OPENED_MAX: usize = 8;
-
 /// The name of the history among the versions.
 const HISTORY: &str = "history";
 
@@ -31,8 +26,18 @@ pub struct UdfFiles {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     settings: RwLock<config::Udf>,
-    /// The versions that were loaded last, for their counters.
-    opened: Mutex<VecDeque<(String, Opened)>>,
+    /// Where all versions count.
+    counters: UdfCounters,
+    /// The version that was loaded last.
+    opened: Mutex<Option<Opened>>,
+}
+
+/// A version's scripts and the function that is called.
+pub struct VersionParts {
+    /// The scripts, in order.
+    pub scripts: Vec<Script>,
+    /// The function.
+    pub function: String,
 }
 
 /// A version as it is kept: `HASH.json`.
@@ -54,13 +59,40 @@ impl UdfFiles {
     pub fn new(data: &DataDir, pipeline: &str, settings: &config::Udf) -> Self {
         let folder = data.udf_versions(pipeline);
         let settings = RwLock::new(settings.clone());
-        Self { disk: Arc::new(StdDisk), folder, settings, opened: Mutex::default() }
+        let (counters, opened) = (UdfCounters::default(), Mutex::default());
+        Self { disk: Arc::new(StdDisk), folder, settings, counters, opened }
     }
 
-    /// A version that was loaded lately.
-    pub fn opened(&self, udf_hash: &str) -> Option<Opened> {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.iter().rev().find(|(hash, _)| hash == udf_hash).map(|(_, opened)| opened.clone())
+    /// The version that was loaded last; its counters are those of all versions.
+    pub fn opened(&self) -> Option<Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The version that runs in a server.
+    ///
+    /// # Errors
+    /// When it is not known, or its text cannot be read.
+    pub fn running(&self) -> Result<VersionText, String> {
+        let running = self.history()?.running;
+        self.fetch(&running.ok_or("it is not known which version of its UDF runs")?)
+    }
+
+    /// The version that the next start would run.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn next_to_run(&self) -> Result<VersionText, String> {
+        choose_version(self).map(|chosen| chosen.version().clone())
+    }
+
+    /// What a version is made of.
+    ///
+    /// # Errors
+    /// When its text is damaged.
+    pub fn parts(version: &VersionText) -> Result<VersionParts> {
+        let kept: Kept = serde_json::from_slice(&version.text).context("the kept version is damaged")?;
+        let scripts = kept.scripts.into_iter().map(Script::from).collect();
+        Ok(VersionParts { scripts, function: kept.function })
     }
 
     /// The settings.
@@ -92,9 +124,8 @@ impl UdfFiles {
     }
 
     fn config(&self, version: &VersionText) -> Result<UdfConfig> {
-        let kept: Kept = serde_json::from_slice(&version.text).context("the kept version is damaged")?;
-        let scripts = kept.scripts.into_iter().map(Script::from).collect();
-        Ok(UdfConfig { scripts, function: kept.function, ..udf::limits(&self.settings())? })
+        let VersionParts { scripts, function } = Self::parts(version)?;
+        Ok(UdfConfig { scripts, function, ..udf::limits(&self.settings())? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -146,21 +177,18 @@ impl VersionStore for UdfFiles {
 
     fn load(&self, version: &VersionText) -> Result<Arc<dyn TransformFactory>, String> {
         let config = self.config(version).map_err(text)?;
-        let loaded = Udf::load(config).map_err(|error| error.to_string())?;
+        let loaded = Udf::load_counting(config, &self.counters).map_err(|error| error.to_string())?;
         let opened = Opened::Udf(loaded);
         let factory = opened.factory();
-        let mut kept = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back((version.udf_hash.clone(), opened));
-        let excess = kept.len().saturating_sub(OPENED_MAX);
-        kept.drain(..excess);
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(factory)
     }
 
     fn keep(&self, version: &VersionText) -> Result<(), String> {
-        match self.disk.entry(&self.path(&version.udf_hash)) {
-            // Its name says what is in it.
-            Ok(Some(_)) => Ok(()),
-            _ => self.write(&version.udf_hash, &version.text).map_err(text),
+        match self.fetch(&version.udf_hash) {
+            Ok(_) => Ok(()),
+            // Not there, or damaged: this is what it should be.
+            Err(_) => self.write(&version.udf_hash, &version.text).map_err(text),
         }
     }
 
@@ -254,6 +282,8 @@ mod tests {
         assert!(files.load(&other).err().is_some_and(|error| error.contains("define no function `g`")));
         files.write(&version.udf_hash, &other.text).unwrap();
         assert!(files.fetch(&version.udf_hash).err().is_some_and(|error| error.contains("damaged")));
+        files.keep(&version).unwrap();
+        assert_eq!(files.fetch(&version.udf_hash), Ok(version.clone()), "a damaged one is written again");
         files.forget(&version.udf_hash).unwrap();
         assert!(files.fetch(&version.udf_hash).is_err());
 

@@ -48,6 +48,26 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
     if fixed.is_empty() { Ok(steps) } else { Err(fixed) }
 }
 
+/// Makes a configuration the one that runs once a step is done.
+pub fn take(running: &mut Config, step: Step) {
+    // The default pipeline is not spelt out.
+    running.pipeline = plan::pipelines(running);
+    match step {
+        Step::AddTopic(topic) => running.topic.push(topic),
+        Step::AddPipeline(pipeline) => running.pipeline.push(pipeline),
+        Step::Udf(new) => {
+            if let Some(known) = running.pipeline.iter_mut().find(|known| known.name == new.name) {
+                known.udf = new.udf;
+            }
+        }
+        Step::Limits(new) => {
+            if let Some(known) = running.pipeline.iter_mut().find(|known| known.name == new.name) {
+                (known.window, known.workers) = (new.window, new.workers);
+            }
+        }
+    }
+}
+
 fn topic_steps(old: &Config, new: &Config, fixed: &mut Vec<String>) -> Vec<Step> {
     let mut steps = Vec::new();
     for topic in &new.topic {
@@ -188,5 +208,27 @@ mod tests {
             .collect();
         let sub = "gemini-logs-sub";
         assert_eq!(kinds, [("topic", "more"), ("udf", sub), ("limits", sub), ("pipeline", "second")]);
+    }
+
+    #[test]
+    fn what_is_done_of_an_update_is_not_done_again() {
+        let base = Config::default();
+        let new = config(|config| {
+            let first = &mut config.pipeline[0];
+            (first.workers, first.window.rows_max) = (3, 7);
+            if let Some(udf) = &mut first.udf {
+                udf.time_limit_ms = 9;
+            }
+            let second = Pipeline { name: "second".to_owned(), table: "a.b".to_owned(), ..first.clone() };
+            config.pipeline.push(second);
+            config.topic.push(Topic { name: "more".to_owned(), bytes_max: None, retention_hours: None });
+        });
+        let all = steps(&base, &new).unwrap();
+        assert_eq!(all.len(), 4);
+        for done in 0..=all.len() {
+            let mut running = base.clone();
+            all[..done].iter().cloned().for_each(|step| take(&mut running, step));
+            assert_eq!(text(&steps(&running, &new).unwrap()), text(&all[done..].to_vec()), "{done} done");
+        }
     }
 }

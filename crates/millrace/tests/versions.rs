@@ -223,6 +223,68 @@ fn pipelines_are_drained_cancelled_and_updated() {
     millrace.audit();
 }
 
+/// Scenario: dead letters of the first version; a fixed version runs (promoted), while the file still has
+/// the first; a replay without `--udf`, through the server and without one. Then a pipeline that comes with
+/// an update has a dead letter, too.
+/// Guarantees: the replay runs the version that runs, not what lies in the file; a pipeline that was added
+/// is replayed and audited without a restart; a step of an update is not done twice.
+#[test]
+fn a_replay_runs_the_version_that_runs_also_of_a_pipeline_that_was_added() {
+    // Looked at when the test says so, and not in between.
+    let config = CONFIG.replace("reload_interval_seconds = 1", "reload_interval_seconds = 0");
+    let mut millrace = Millrace::configured(&format!("{config}\n[audit]\ninterval_seconds = 1\n"));
+    millrace.write("schema.json", SCHEMA);
+    put(&millrace, &script("one", "a"));
+    millrace.start();
+    send(&millrace, "a", 10);
+    let fixed = millrace.write("fixed.js", script("fixed", "never").as_bytes());
+    millrace.ok(&["udf", "shadow", fixed.to_str().unwrap()]);
+    millrace.ok(&["udf", "promote"]);
+    let first = "SELECT COUNT(*) FROM d.rows_error_records";
+    assert_eq!(millrace.number(first), 10);
+    millrace.ok(&["deadletter", "replay"]);
+    assert_eq!(millrace.number(first), 0);
+    assert_eq!(made_by(&millrace, "d.rows"), pairs(&[("fixed", 10)]));
+
+    // The added pipeline starts with what lies in its file; the script of the first is worse by now.
+    let second = config.replace("\"rows\"", "\"second\"").replace("d.rows", "d.second");
+    let second = second.replace("t.js", "second.js");
+    let text = format!("{config}{second}\n[audit]\ninterval_seconds = 1\n");
+    millrace.write("millrace.toml", text.as_bytes());
+    millrace.write("second.js", script("second", "a").as_bytes());
+    put(&millrace, &script("worse", "a "));
+    let output = millrace.run(&["update"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("pipeline second is started"), "{error}");
+    assert!(millrace.ok(&["update"]).contains("nothing has changed"), "neither the refused script again");
+    assert_eq!(millrace.status()["pipelines"].as_array().unwrap().len(), 2);
+    millrace.settle();
+    let dead = "SELECT COUNT(*) FROM d.second_error_records";
+    assert_eq!(millrace.number(dead), 10);
+    let audited = |status: &Value| {
+        let second = status["pipelines"].as_array()?.iter().find(|pipeline| pipeline["name"] == "second")?;
+        second["audit"]["balanced"].as_bool()
+    };
+    assert!(eventually("the added pipeline is audited", || audited(&millrace.status())));
+    millrace.write("second.js", script("mended", "never").as_bytes());
+    millrace.ok(&["udf", "reload", "--pipeline", "second"]);
+    millrace.ok(&["deadletter", "replay", "--pipeline", "second"]);
+    assert_eq!(millrace.number(dead), 0);
+    assert_eq!(made_by(&millrace, "d.second"), pairs(&[("mended", 10)]));
+
+    // Without a server it is the version that the next start runs.
+    millrace.ok(&["udf", "rollback", "--pipeline", "second"]);
+    send(&millrace, "a again", 1);
+    assert_eq!(millrace.number(dead), 1);
+    millrace.stop();
+    millrace.ok(&["deadletter", "replay", "--pipeline", "second"]);
+    assert_eq!(millrace.number(dead), 1, "gone back to, it fails again");
+    millrace.write("second.js", script("third", "never").as_bytes());
+    millrace.ok(&["deadletter", "replay", "--pipeline", "second"]);
+    assert_eq!(made_by(&millrace, "d.second"), pairs(&[("mended", 10), ("third", 1)]));
+    millrace.audit();
+}
+
 /// Scenario: a stretch of the log is run again with another script into a new table; the server is killed
 /// with -9 in the middle and the command is given again, and again after it is done, and without a
 /// server.
@@ -247,8 +309,9 @@ fn a_stretch_is_run_again_exactly_once() {
         "--into",
         "d.again",
     ];
+    // The same moments as the command's.
     let request = json!({
-        "from_micros": 0, "to_micros": i64::MAX, "into": "d.again",
+        "from_micros": 1_577_836_800_000_000_i64, "to_micros": 4_102_444_800_000_000_i64, "into": "d.again",
         "udf": { "scripts": [{ "name": "again.js", "source": script("again", " 7") }] },
     });
     let json = ("content-type", "application/json");
@@ -267,7 +330,20 @@ fn a_stretch_is_run_again_exactly_once() {
     assert_eq!(made_by(&millrace, "d.again"), pairs(&[("again", 10_000 - dead)]));
     assert_eq!(millrace.number("SELECT COUNT(DISTINCT text) FROM d.again"), 10_000 - dead);
     assert_eq!(made_by(&millrace, "d.rows"), pairs(&[("one", 10_010)]));
+    let mut shorter = arguments;
+    shorter[4] = "2099-01-01";
+    let refused = millrace.run(&shorter);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("--from 2020-01-01T00:00:00"), "{error}");
+    let hour = ["rerun", "--from", "1h", "--to", "0s", "--into", "d.hour"];
+    millrace.ok(&hour);
+    let refused = millrace.run(&hour);
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && error.contains("was filled by a rerun --from 20"), "{error}");
+    assert_eq!(made_by(&millrace, "d.hour"), pairs(&[("one", 10_010)]));
     let mut other = arguments;
+    other[8] = "d.again_error_records";
+    assert!(!millrace.run(&other).status.success(), "its dead letters would be among those");
     other[8] = "d.rows";
     assert!(!millrace.run(&other).status.success(), "a table that is taken");
     millrace.stop();

@@ -58,6 +58,11 @@ pub trait Source: Send + Sync {
     /// The topic's name, for people.
     fn topic_name(&self) -> &str;
 
+    /// The first offset that is wanted of it: messages before it are passed over, not missed.
+    fn first(&self) -> Offset {
+        Offset::ZERO
+    }
+
     /// What there is now.
     fn bounds(&self) -> Bounds;
 

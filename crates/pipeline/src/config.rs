@@ -209,6 +209,12 @@ pub enum PipelineError {
         /// What the table says.
         error: SinkError,
     },
+    /// It was closed.
+    #[error("pipeline {pipeline} is not started any more: the server is stopping")]
+    Closed {
+        /// The pipeline.
+        pipeline: String,
+    },
     /// A transform cannot be made.
     #[error("pipeline {pipeline} cannot make a transform: {reason}")]
     Transform {

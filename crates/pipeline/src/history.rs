@@ -4,8 +4,13 @@
 use millrace_model::Micros;
 use serde::{Deserialize, Serialize};
 
+use crate::trial::cut;
+
 /// Most events of a history; older ones are forgotten and counted.
 const EVENTS_MAX: usize = 1000;
+
+/// Longest reason of an event, in bytes: a script chooses the text of its own error.
+const REASON_BYTES_MAX: usize = 2000;
 
 /// Fewest digits by which a version can be named.
 const PREFIX_DIGITS_MIN: usize = 4;
@@ -110,8 +115,8 @@ impl VersionHistory {
         (self.passed_over.as_deref() == Some(on_disk) && running != on_disk).then_some(running)
     }
 
-    /// A version runs from now on. `on_disk` is the content of the script's file at that time: when it
-    /// is another version, it is passed over until it changes.
+    /// A version runs from now on. `on_disk` is the content of the script's file at that time, as far as it
+    /// can be read: when it is another version, it is passed over until it changes.
     pub fn adopt(
         &mut self,
         act: VersionAct,
@@ -121,8 +126,19 @@ impl VersionHistory {
         now: Micros,
     ) {
         let previous = self.running.replace(udf_hash.to_owned()).filter(|before| before != udf_hash);
-        self.passed_over = on_disk.filter(|disk| *disk != udf_hash).map(ToOwned::to_owned);
+        // A file that cannot be read now is no news when it comes back as it was.
+        let known = self.passed_over.clone().or_else(|| previous.clone());
+        self.found_on_disk(on_disk.or(known.as_deref()));
         self.note(VersionEvent { at_micros: now.0, act, udf_hash: udf_hash.to_owned(), previous, reason });
+    }
+
+    /// The script's file has this content, as far as it can be read, while another version may run: it is
+    /// passed over until it changes.
+    pub fn found_on_disk(&mut self, on_disk: Option<&str>) {
+        if let Some(on_disk) = on_disk {
+            let runs = self.running.as_deref() == Some(on_disk);
+            self.passed_over = (!runs).then(|| on_disk.to_owned());
+        }
     }
 
     /// The content of the script's file was not allowed to run; it is not tried again until it changes.
@@ -206,7 +222,8 @@ impl VersionHistory {
         candidates.into_iter().take(excess).map(|(_, hash)| hash).collect()
     }
 
-    fn note(&mut self, event: VersionEvent) {
+    fn note(&mut self, mut event: VersionEvent) {
+        event.reason = event.reason.map(|reason| cut(&reason, REASON_BYTES_MAX));
         self.events.push(event);
         let excess = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..excess);
@@ -286,5 +303,8 @@ mod tests {
             adopt(&mut history, VersionAct::Start, "aaaa", "aaaa");
         }
         assert_eq!((history.events.len(), history.events_forgotten), (EVENTS_MAX, 5));
+        history.refuse("bbbb", "é".repeat(1 << 20), NOW);
+        let reason = history.events.last().and_then(|event| event.reason.clone()).unwrap();
+        assert!(reason.len() < REASON_BYTES_MAX + 100, "{} bytes", reason.len());
     }
 }

@@ -44,7 +44,8 @@ mod window;
 pub use audit::{AuditInput, AuditReport, Finding, Since, SinceTotals, SourceFacts, Totals, audit};
 pub use config::{DuplicatesProbe, PipelineConfig, PipelineError, WindowLimits};
 pub use desk::{
-    Chosen, DeskConfig, DeskError, VersionChange, VersionDesk, VersionStore, VersionText, choose_version,
+    Chosen, DeskConfig, DeskError, VersionChange, VersionDesk, VersionStore, VersionText, WrittenDown,
+    choose_version,
 };
 pub use history::{VersionAct, VersionError, VersionEvent, VersionHistory};
 pub use ledger::{

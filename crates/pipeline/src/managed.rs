@@ -37,6 +37,8 @@ struct Held {
     transforms: Arc<dyn TransformFactory>,
     /// The pipeline, or why there is none.
     pipeline: Result<Arc<Pipeline>, String>,
+    /// Nothing starts it any more.
+    closed: bool,
 }
 
 impl ManagedPipeline {
@@ -51,7 +53,8 @@ impl ManagedPipeline {
         if let Err(error) = &pipeline {
             tracing::error!(pipeline = %config.name, %error, "pipeline did not start");
         }
-        Self { parts, change: Mutex::default(), held: Mutex::new(Held { config, transforms, pipeline }) }
+        let held = Held { config, transforms, pipeline, closed: false };
+        Self { parts, change: Mutex::default(), held: Mutex::new(held) }
     }
 
     /// Its name.
@@ -117,6 +120,7 @@ impl ManagedPipeline {
     pub fn reconfigure(&self, config: PipelineConfig) -> Result<(), PipelineError> {
         let _change = self.begin_change();
         config.validate()?;
+        self.must_be_open()?;
         let Ok(pipeline) = self.pipeline() else {
             self.held().config = config;
             return Ok(());
@@ -141,14 +145,16 @@ impl ManagedPipeline {
         }
     }
 
-    /// Starts it when it does not run; whatever ended it.
+    /// Starts it when it does not run, whatever ended it. One that is on its way to its end (drained or
+    /// cancelled) cannot be called back: it ends after what its workers have in hand, and starts again.
     ///
     /// # Errors
     /// Why it cannot be started.
     pub fn resume(&self) -> Result<(), PipelineError> {
         let _change = self.begin_change();
+        self.must_be_open()?;
         if let Ok(pipeline) = self.pipeline() {
-            if !pipeline.state().is_over() {
+            if pipeline.state() == PipelineState::Running {
                 return Ok(());
             }
             pipeline.end();
@@ -162,18 +168,35 @@ impl ManagedPipeline {
         result
     }
 
-    /// Folds everything there is now, then ends: asks for it and does not wait.
+    /// Folds everything there is now, then ends: asks for it and does not wait for that.
     pub fn request_drain(&self) {
+        // One that is just being started with other settings is not missed.
+        let _change = self.begin_change();
         if let Ok(pipeline) = self.pipeline() {
             pipeline.request_drain();
         }
     }
 
-    /// Ends after what its workers have in hand: asks for it and does not wait. The rest is folded when
-    /// it is started again.
+    /// Ends after what its workers have in hand: asks for it and does not wait for that. The rest is folded
+    /// when it is started again.
     pub fn request_cancel(&self) {
+        let _change = self.begin_change();
         if let Ok(pipeline) = self.pipeline() {
             pipeline.request_stop();
+        }
+    }
+
+    /// From now on nothing starts it, whoever asks: the server is ending. What runs goes on.
+    pub fn close(&self) {
+        let _change = self.begin_change();
+        self.held().closed = true;
+    }
+
+    fn must_be_open(&self) -> Result<(), PipelineError> {
+        let held = self.held();
+        match held.closed {
+            true => Err(PipelineError::Closed { pipeline: held.config.name.clone() }),
+            false => Ok(()),
         }
     }
 

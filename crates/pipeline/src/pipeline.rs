@@ -180,11 +180,13 @@ impl Pipeline {
     /// its tables, so that another may be started on them.
     pub fn end(&self) -> PipelineState {
         self.request_stop();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // Under the lock: who asks meanwhile waits for the same end.
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
             // A thread that panicked has said so through its guard.
             let _ = thread.join();
         }
+        drop(threads);
         self.state()
     }
 }

@@ -150,7 +150,11 @@ fn commit(committer: &mut Committer, mut pending: Pending, shared: &Shared, conf
             Ok(()) => {
                 let (after, took) = (committer.ledger(), started.elapsed());
                 let duplicates = after.duplicate - before.duplicate;
-                shared.meters.committed(&pending.window.tally(), &pending.kinds, duplicates, took);
+                let mut tally = pending.window.tally();
+                // What lies before a stretch of the topic has not expired: nobody wanted it.
+                let wanted_from = shared.source.first().min(after.next_offset);
+                tally.expired = tally.expired.saturating_sub(wanted_from.since(before.next_offset));
+                shared.meters.committed(&tally, &pending.kinds, duplicates, took);
                 shared.committed(after, took);
                 hold(shared, after.next_offset);
                 return true;

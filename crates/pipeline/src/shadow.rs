@@ -122,6 +122,11 @@ impl Shadow {
         report
     }
 
+    /// Asks it to end after the message that it has in hand; does not wait.
+    pub fn request_stop(&self) {
+        self.state.stop.store(true, Ordering::SeqCst);
+    }
+
     /// Ends it and tells what it has found.
     #[must_use]
     pub fn stop(mut self) -> ShadowReport {
@@ -130,7 +135,7 @@ impl Shadow {
     }
 
     fn end(&mut self) {
-        self.state.stop.store(true, Ordering::SeqCst);
+        self.request_stop();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so in the report.
             let _ = thread.join();
@@ -217,7 +222,7 @@ impl Follower {
         batch: &Arc<MessageBatch>,
     ) -> Result<(), String> {
         let mut found = Comparison::default();
-        compare_batch(current, shadow, batch, &mut found, |_| !self.state.is_stopped())?;
+        compare_batch(current, shadow, batch, &mut found, |_| true, &|| self.state.is_stopped())?;
         let left_out = batch.len() as u64 - found.messages;
         count_shadow(&self.name, found.messages, found.messages - found.same, left_out);
         self.state.with(|report| {

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     workers: usize,
     busy_nanos: AtomicU64,
     version: Mutex<Arc<Version>>,
+    /// The number of the newest version that was made: workers tell versions apart by it.
+    version_number: AtomicU64,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -68,6 +70,7 @@ impl Shared {
             source,
             workers,
             busy_nanos: AtomicU64::new(0),
+            version_number: AtomicU64::new(version.number),
             version: Mutex::new(Arc::new(version)),
             inner: Mutex::new(Inner {
                 request: Request::Run,
@@ -113,10 +116,15 @@ impl Shared {
         Arc::clone(&self.version.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the version by what `make` makes of its number.
+    /// Replaces the version by what `make` makes of its number. Outside the lock, which the reader and
+    /// every status take: an engine for each worker takes its time.
     pub fn swap_version<E>(&self, make: impl FnOnce(u64) -> Result<Version, E>) -> Result<(), E> {
+        let new = Arc::new(make(self.version_number.fetch_add(1, Ordering::SeqCst) + 1)?);
         let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        *version = Arc::new(make(version.number + 1)?);
+        let before = std::mem::replace(&mut *version, new);
+        drop(version);
+        // The last of its engines may go with it.
+        drop(before);
         Ok(())
     }
 

@@ -31,6 +31,10 @@ impl Source for SourceSlice {
         self.source.topic_name()
     }
 
+    fn first(&self) -> Offset {
+        self.start
+    }
+
     fn bounds(&self) -> Bounds {
         let bounds = self.source.bounds();
         let end = bounds.end.min(self.end);

@@ -36,7 +36,8 @@ pub(crate) fn transform_chunk(
     mut emit: impl FnMut(Transformed, bool) -> bool,
 ) -> Result<(), String> {
     let batch = &chunk.batch;
-    let mut work = Work { spec, chunk, to: batch.len(), dead: already_dead(chunk), panicked: Vec::new() };
+    let (dead, panicked) = (already_dead(chunk), Vec::new());
+    let mut work = Work { spec, chunk, to: batch.len(), dead, panicked, stop: None };
     let (mut from, mut start) = (0, chunk.start);
     loop {
         let (built, to) = work.part(transform, from)?;
@@ -51,7 +52,8 @@ pub(crate) fn transform_chunk(
 }
 
 /// What a transform makes of a few messages of a chunk, [`RUN_MESSAGES_FIRST`] at most, so that it is one
-/// part. For trying a version: nothing of the chunk but its messages and its version matters.
+/// part; `None` when `stop`, which is asked between two messages, said so before their end. For trying a
+/// version: nothing of the chunk but its messages and its version matters.
 ///
 /// # Errors
 /// As [`transform_chunk`].
@@ -60,11 +62,16 @@ pub(crate) fn transform_few(
     spec: &Arc<TableSpec>,
     chunk: &Chunk,
     range: Range<usize>,
-) -> Result<Transformed, String> {
-    let mut work = Work { spec, chunk, to: range.end, dead: Vec::new(), panicked: Vec::new() };
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Transformed>, String> {
+    let (dead, panicked) = (Vec::new(), Vec::new());
+    let mut work = Work { spec, chunk, to: range.end, dead, panicked, stop: Some(stop) };
     let (built, to) = work.part(transform, range.start)?;
+    if to < range.end || range.is_empty() {
+        return Ok(None);
+    }
     let offset = |index: usize| chunk.batch.get(index).offset;
-    work.finish(built, range.start, to, offset(range.start), offset(to - 1).plus(1))
+    work.finish(built, range.start, to, offset(range.start), offset(to - 1).plus(1)).map(Some)
 }
 
 /// The indexes of the chunk's messages that are dead letters already, ascending.
@@ -85,6 +92,8 @@ struct Work<'a> {
     dead: Vec<usize>,
     /// Messages that made the transform panic, ascending, and the texts.
     panicked: Vec<(usize, String)>,
+    /// Asked between two messages, where there are few; a part is not bounded by its text then.
+    stop: Option<&'a dyn Fn() -> bool>,
 }
 
 impl Work<'_> {
@@ -107,6 +116,10 @@ impl Work<'_> {
         self.dead.binary_search(&index).is_ok() || self.panicked.iter().any(|(other, _)| *other == index)
     }
 
+    fn goes_on(&self, rows: &Weighed) -> bool {
+        self.stop.map_or(rows.text_bytes < PART_TEXT_BYTES_MAX, |stop| !stop())
+    }
+
     /// One pass over `from..to`, as far as a part goes; skipped messages are filtered for now.
     fn build(
         &self,
@@ -117,16 +130,15 @@ impl Work<'_> {
         let batch = &self.chunk.batch;
         let builder = RowBuilder::new(Arc::clone(self.spec), Arc::clone(batch));
         let mut rows = Weighed { rows: builder, text_bytes: 0 };
-        let (mut next, mut run) = (from, RUN_MESSAGES_FIRST);
-        while next < to && rows.text_bytes < PART_TEXT_BYTES_MAX {
+        let (mut next, mut run) = (from, if self.stop.is_some() { 1 } else { RUN_MESSAGES_FIRST });
+        while next < to && self.goes_on(&rows) {
             let before = rows.text_bytes;
             let end = to.min(next + run);
             self.run(transform, next, end, &mut rows);
-            run = next_run(
-                end - next,
-                rows.text_bytes - before,
-                PART_TEXT_BYTES_MAX.saturating_sub(rows.text_bytes),
-            );
+            if self.stop.is_none() {
+                let left = PART_TEXT_BYTES_MAX.saturating_sub(rows.text_bytes);
+                run = next_run(end - next, rows.text_bytes - before, left);
+            }
             next = end;
         }
         rows.rows.finish().map(|built| (built, next)).map_err(|error| error.to_string())

@@ -58,7 +58,7 @@ pub trait Control: Send + Sync {
     /// Reads the configuration anew and applies what changed.
     ///
     /// # Errors
-    /// See [`ControlError`]; nothing was changed then.
+    /// See [`ControlError`]; it says what was changed before that.
     fn update(&self) -> Result<UpdateReport, ControlError>;
 
     /// Runs a stretch of a topic again into a table of its own, or goes on with that.
@@ -204,6 +204,13 @@ pub struct RerunRequest {
     pub from_micros: i64,
     /// Behind the last one.
     pub to_micros: i64,
+    /// The first moment as it was written (`24h`), when it is relative to now: the same words mean the same
+    /// rerun as long as that is not done.
+    #[serde(default)]
+    pub from_relative: Option<String>,
+    /// The last one likewise.
+    #[serde(default)]
+    pub to_relative: Option<String>,
     /// The table to be made, `dataset.table`.
     pub into: String,
     /// The new version; absent means the running one.
@@ -220,7 +227,7 @@ pub struct RerunReport {
     pub into: String,
     /// The version that it runs.
     pub udf_hash: Option<String>,
-    /// `running`, `done` or `failed`.
+    /// `running`, `done`, `stopped` or `failed`.
     pub state: String,
     /// Why it failed.
     pub error: Option<String>,

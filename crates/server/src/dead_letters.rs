@@ -38,7 +38,7 @@ pub struct SentScript {
     pub source: String,
 }
 
-/// A UDF to use in place of the configured one.
+/// A UDF to use in place of the running one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SentUdf {
@@ -54,7 +54,7 @@ pub struct SentUdf {
 pub struct ReplayRequest {
     /// Which dead letters.
     pub choice: DeadLetterChoice,
-    /// With which UDF; absent means the configured one.
+    /// With which UDF; absent means the version that runs.
     pub udf: Option<SentUdf>,
     /// Only say what would become of them.
     pub dry_run: bool,

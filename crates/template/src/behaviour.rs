@@ -142,7 +142,8 @@ pub const BEHAVIOURS: [Behaviour; 29] = [
     row("reload", "1.3", Medium, When::Reload, [
         "reloading the script",
         "read again after the interval, changed or not, each worker at its own time, untested",
-        "looked at in the interval; a changed one is tried on recent messages, and refused when it does worse",
+        "looked at in the interval; a changed one is tried on the newest messages, refused when it does worse, \
+         else taken by all workers between two windows; versions are kept, and one can go back",
     ]),
     row("concurrency", "1.3", Medium, When::WithUdf, [
         "global variables of the script",

@@ -99,9 +99,8 @@ impl PipelineText {
             if let Some(function) = &udf.function {
                 let _ = writeln!(text, "function = {}", quoted(function));
             }
-            if udf.reload_minutes > 0 {
-                let _ = writeln!(text, "reload_interval_minutes = {}", udf.reload_minutes);
-            }
+            // 0 is the template's default and means never, which is not the default here.
+            let _ = writeln!(text, "reload_interval_minutes = {}", udf.reload_minutes);
         }
         if compatible {
             let _ = writeln!(text, "mode = \"compatible\"");

@@ -212,6 +212,7 @@ fn the_text_of_a_pipeline_is_toml_whatever_is_in_it() {
     assert_eq!(section["table"].as_str(), Some("telemetry.gemini_raw_logs"));
     assert_eq!(section["dead_letter_table"].as_str(), Some("telemetry.errors"));
     assert_eq!(section["udf"]["path"].as_str(), Some("/gs/b/a'\"\\#.js"));
+    assert_eq!(section["udf"]["reload_interval_minutes"].as_integer(), Some(0), "never, as in the template");
     assert_eq!(section["schema_text"].as_str(), Some("[\n  {\"name\": \"a\", \"type\": \"STRING\"}\n]"));
     assert_eq!(read["topic"][0]["name"].as_str(), Some("logs"));
 }

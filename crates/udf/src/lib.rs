@@ -58,6 +58,6 @@ pub use files::{SCRIPTS_BYTES_MAX, SCRIPTS_MAX, ScriptFileError, read_scripts};
 pub use open::{Opened, open};
 pub use pass_through::{PassThrough, Unloadable};
 pub use plan::{Explanation, NativePlan, Obstacle, explain};
-pub use stats::UdfStats;
+pub use stats::{UdfCounters, UdfStats};
 pub use udf::Udf;
 pub use verdict::{Returned, Verdict};

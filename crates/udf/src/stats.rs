@@ -1,5 +1,6 @@
-//! Counters of one UDF, over all its transforms.
+//! Counters of one UDF, over all its transforms, or of several versions of it together.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millrace_model::ErrorClass;
@@ -48,6 +49,18 @@ pub struct UdfStats {
     pub planned: u64,
     /// Messages that the native plan left to the engine, for what is rare in them.
     pub plan_fallbacks: u64,
+}
+
+/// The counters of several versions of a UDF together, see [`Udf::load_counting`](crate::Udf::load_counting).
+#[derive(Debug, Clone, Default)]
+pub struct UdfCounters(pub(crate) Arc<Counters>);
+
+impl UdfCounters {
+    /// All counters as they are now.
+    #[must_use]
+    pub fn stats(&self) -> UdfStats {
+        self.0.snapshot()
+    }
 }
 
 /// The classes a message of a UDF can fail with, in the order of [`Counters::failures`].

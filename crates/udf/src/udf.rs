@@ -10,7 +10,7 @@ use crate::host::{Host, Place};
 use crate::plan::{self, Explanation, NativePlan, Plan, PlanTransform};
 use crate::runner::Spec;
 use crate::script::ScriptTransform;
-use crate::stats::{Counters, UdfStats};
+use crate::stats::{UdfCounters, UdfStats};
 
 /// A user-defined function that has been loaded once and found right. Makes transforms, each with an
 /// engine and an engine thread of its own.
@@ -29,9 +29,19 @@ impl Udf {
     /// # Errors
     /// What is wrong with the settings, the scripts or the function; see [`UdfError`].
     pub fn load(config: UdfConfig) -> Result<Self, UdfError> {
+        Self::load_counting(config, &UdfCounters::default())
+    }
+
+    /// As [`load`](Self::load), and counts where other versions of the same UDF count too: what is
+    /// counted goes on when one takes the other's place, and so does the cap of engines that are stuck,
+    /// however many versions have left some behind.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_counting(config: UdfConfig, counters: &UdfCounters) -> Result<Self, UdfError> {
         config.validate()?;
         let hash = config.hash();
-        let spec = Arc::new(Spec { config, counters: Arc::new(Counters::default()) });
+        let spec = Arc::new(Spec { config, counters: Arc::clone(&counters.0) });
         let parameters = Host::start(&spec, Place::Thread)?.wait_ready()?;
         let shape = spec.config.shape_of(parameters);
         spec.config.validate_shape(shape)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Outcome, config, load, row, run};
 use millrace_model::{ErrorClass, Stage, TransformFactory};
-use millrace_udf::{Mode, PassThrough, Script, Shape, Udf, UdfConfig, UdfError};
+use millrace_udf::{Mode, PassThrough, Script, Shape, Udf, UdfConfig, UdfCounters, UdfError};
 
 /// Runs one function body on one message.
 fn outcome(body: &str) -> Outcome {
@@ -232,4 +232,21 @@ fn without_a_udf_the_payload_is_the_row() {
     let classes: Vec<_> = outcomes[1..].iter().map(|outcome| outcome.class().unwrap()).collect();
     assert_eq!(classes, [ErrorClass::InvalidJson, ErrorClass::InvalidUtf8, ErrorClass::InvalidJson]);
     assert_eq!(PassThrough::default().udf_hash(), None);
+}
+
+#[test]
+fn versions_that_count_together_go_on_counting() {
+    let counters = UdfCounters::default();
+    let version = |source: &str| {
+        let script = Script { name: "v.js".to_owned(), source: source.to_owned() };
+        let config = UdfConfig { native_plan: false, ..UdfConfig::new(vec![script], "f") };
+        Udf::load_counting(config, &counters).unwrap()
+    };
+    let old = version("function f(s) { return s }");
+    assert_eq!(run(&old, &["1", "2"]), [row("1"), row("2")]);
+    let new = version("function f(s) { return null }");
+    assert_eq!(run(&new, &["3"]), [Outcome::Filtered]);
+    let stats = counters.stats();
+    assert_eq!((stats.calls, stats.rows, stats.filtered), (3, 2, 1));
+    assert_eq!((old.stats(), new.stats()), (stats.clone(), stats));
 }

@@ -35,7 +35,7 @@ pub enum DeadLetter {
         /// Only the dead letter of this message.
         #[arg(long)]
         message_id: Option<String>,
-        /// Another script, or a folder of them, in place of the configured one.
+        /// Another script, or a folder of them, in place of the version that runs.
         #[arg(long)]
         udf: Option<PathBuf>,
         /// Another function of it.

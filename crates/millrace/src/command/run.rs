@@ -101,6 +101,7 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     tracing::info!("stopping: no new requests, then the rest of the log is folded");
     close.send_replace(true);
     node.replays().stop();
+    node.pipelines().request_stop();
     ingest_runtime.block_on(async {
         for listener in listeners {
             let _ = listener.await;

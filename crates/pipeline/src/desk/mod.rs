@@ -4,26 +4,32 @@
 //! Text and history are made durable before a version runs, so that whatever has ever made a row or a
 //! dead letter is there to be looked at, and a restart goes on with it.
 
+mod change;
 mod choose;
 mod store;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millrace_model::{Micros, TransformFactory};
-use serde::{Deserialize, Serialize};
 
-pub use choose::{Chosen, choose_version};
+pub use change::{DeskError, VersionChange};
+pub use choose::{Chosen, WrittenDown, choose_version};
 pub use store::{VersionStore, VersionText};
 
 use choose::WAITS;
 
 use crate::meters::{count_trial, count_version};
+use crate::trial::cut;
 use crate::{
-    ManagedPipeline, PipelineError, Refusal, RunningVersion, Shadow, ShadowConfig, ShadowReport, TrialPolicy,
-    TrialReport, VersionAct, VersionError, VersionHistory, judge, trial,
+    ManagedPipeline, Refusal, RunningVersion, Shadow, ShadowConfig, ShadowReport, TrialPolicy, TrialReport,
+    VersionAct, VersionHistory, judge, trial,
 };
+
+/// Longest note in the status, in bytes: a script chooses the text of its own error.
+const NOTE_BYTES_MAX: usize = 2000;
 
 /// What a desk is told by configuration.
 #[derive(Clone, Default)]
@@ -36,51 +42,6 @@ pub struct DeskConfig {
     pub shadow: ShadowConfig,
 }
 
-/// What a change did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VersionChange {
-    /// The version that runs now.
-    pub udf_hash: String,
-    /// The version that ran before.
-    pub previous: Option<String>,
-    /// What the trial found, when there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trial: Option<TrialReport>,
-}
-
-/// Why a change was not made. The running version runs on.
-#[derive(Debug, thiserror::Error)]
-pub enum DeskError {
-    /// The new version may not run.
-    #[error("version {udf_hash} is refused: {refusal}")]
-    Refused {
-        /// The version.
-        udf_hash: String,
-        /// Why.
-        refusal: Refusal,
-        /// What the trial found, when there was one.
-        trial: Option<Box<TrialReport>>,
-    },
-    /// There is no such version to go back to.
-    #[error(transparent)]
-    Version(#[from] VersionError),
-    /// It runs already.
-    #[error("version {0} runs already")]
-    RunsAlready(String),
-    /// Nothing is in the shadow.
-    #[error("no version runs in the shadow: `millrace udf shadow FILE` starts one")]
-    NoShadow,
-    /// The shadow cannot be started.
-    #[error("the shadow cannot be started: {0}")]
-    Shadow(String),
-    /// Text or history cannot be read or written.
-    #[error("{0}")]
-    Store(String),
-    /// The pipeline did not take the version.
-    #[error(transparent)]
-    Pipeline(#[from] PipelineError),
-}
-
 /// The versions of one pipeline's UDF.
 pub struct VersionDesk {
     name: String,
@@ -89,6 +50,10 @@ pub struct VersionDesk {
     config: Mutex<DeskConfig>,
     /// Held while a change is made, so that changes come one after the other.
     change: Mutex<()>,
+    /// The server is ending: trials are interrupted, and nothing is changed any more.
+    stopping: AtomicBool,
+    /// Rollbacks that wait for a change to be made: its trial is interrupted.
+    rollbacks_waiting: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -97,6 +62,8 @@ struct Inner {
     shadow: Option<InShadow>,
     /// Why the script's file is not what runs, when it is not.
     note: Option<String>,
+    /// Why the script's file cannot be read, when it cannot.
+    unreadable: Option<String>,
 }
 
 struct InShadow {
@@ -104,42 +71,44 @@ struct InShadow {
     shadow: Shadow,
 }
 
+/// One more who waits, for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl VersionDesk {
-    /// Opens the desk of a pipeline that runs the chosen version, and writes down that it does.
-    ///
-    /// # Errors
-    /// When that cannot be written.
+    /// The desk of a pipeline that runs the version that was written down.
+    #[must_use]
     pub fn open(
         pipeline: Arc<ManagedPipeline>,
         store: Arc<dyn VersionStore>,
-        chosen: Chosen,
+        written_down: WrittenDown,
         config: DeskConfig,
-    ) -> Result<Self, String> {
-        let Chosen { version, mut history, on_disk, reason, refused, .. } = chosen;
-        let (name, hash, now) = (pipeline.name(), version.udf_hash.as_str(), Micros::now());
-        let before = history.clone();
-        if let (true, Some(reason)) = (refused, &reason) {
-            tracing::error!(pipeline = %name, running = hash, %reason, "the script is refused: the version that ran last goes on");
-            history.note_refused(on_disk.as_deref().unwrap_or("unreadable"), reason.clone(), now);
-            count_version(&name, VersionAct::Refused);
-        }
-        store.keep(&version)?;
-        let last = history.events.iter().rfind(|event| event.act != VersionAct::Refused);
-        let is_known = last.is_some_and(|event| event.act == VersionAct::Start && event.udf_hash == hash);
-        if is_known && history.running.as_deref() == Some(hash) {
-            history.passed_over = on_disk.filter(|on_disk| on_disk != hash);
-        } else {
-            history.adopt(VersionAct::Start, hash, on_disk.as_deref(), reason.clone(), now);
-        }
-        // A start on what ran before writes nothing: it is quick, and works on a full disk.
-        if history != before {
-            store.write_history(&history)?;
-        }
-        let inner = Mutex::new(Inner { history, shadow: None, note: reason });
-        let desk =
-            Self { name, pipeline, store, config: Mutex::new(config), change: Mutex::default(), inner };
+    ) -> Self {
+        let WrittenDown { history, note, unreadable } = written_down;
+        let desk = Self {
+            name: pipeline.name(),
+            pipeline,
+            store,
+            config: Mutex::new(config),
+            change: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            rollbacks_waiting: AtomicUsize::new(0),
+            inner: Mutex::new(Inner { history, shadow: None, note, unreadable }),
+        };
         desk.forget_old();
-        Ok(desk)
+        desk
     }
 
     /// The history.
@@ -159,7 +128,8 @@ impl VersionDesk {
     /// Why the script's file is not what runs, when it is not; for the status.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        self.inner().note.clone()
+        let inner = self.inner();
+        inner.unreadable.clone().or_else(|| inner.note.clone())
     }
 
     /// Replaces the settings.
@@ -171,57 +141,112 @@ impl VersionDesk {
     /// which the note then says.
     #[must_use]
     pub fn news(&self) -> Option<String> {
-        match self.store.on_disk() {
+        self.read_news().map(|version| version.udf_hash)
+    }
+
+    fn read_news(&self) -> Option<VersionText> {
+        let found = self.store.on_disk();
+        let mut inner = self.inner();
+        match found {
             Ok(found) => {
-                let mut inner = self.inner();
+                inner.unreadable = None;
+                if inner.history.is_news(&found.udf_hash) {
+                    return Some(found);
+                }
                 if inner.history.running.as_ref() == Some(&found.udf_hash) {
                     inner.note = None;
+                } else {
+                    inner.note.get_or_insert_with(|| WAITS.to_owned());
                 }
-                inner.history.is_news(&found.udf_hash).then_some(found.udf_hash)
+                None
             }
             Err(error) => {
-                let mut inner = self.inner();
-                if inner.note.as_ref() != Some(&error) {
+                if inner.unreadable.as_ref() != Some(&error) {
                     tracing::error!(pipeline = %self.name, %error, "the script cannot be read: the running version goes on");
-                    inner.note = Some(error);
+                    inner.unreadable = Some(error);
                 }
                 None
             }
         }
     }
 
-    /// Takes up what lies in the script's file, when it is not what runs: tried first, refused if it does
-    /// worse. `act` says who asked.
+    /// Takes up what lies in the script's file when it is news; `None` when it is not. News are asked for
+    /// once no other change is under way: what a rollback or a promotion has just passed over is none.
+    ///
+    /// # Errors
+    /// See [`DeskError`].
+    pub fn take_news(&self, act: VersionAct) -> Result<Option<VersionChange>, DeskError> {
+        let _change = self.begin_change()?;
+        let Some(version) = self.read_news() else { return Ok(None) };
+        self.take_up(act, &version).map(Some)
+    }
+
+    /// Takes up what lies in the script's file, when it is not what runs, also when it was passed over:
+    /// tried first, refused if it does worse. `act` says who asked.
     ///
     /// # Errors
     /// See [`DeskError`].
     pub fn reload(&self, act: VersionAct) -> Result<VersionChange, DeskError> {
-        let _change = self.begin_change();
+        let _change = self.begin_change()?;
         let version = self.store.on_disk().map_err(DeskError::Store)?;
         if self.running().as_deref() == Some(version.udf_hash.as_str()) {
             return Err(DeskError::RunsAlready(version.udf_hash));
         }
-        match self.try_version(&version) {
-            Ok((transforms, report)) => self.adopt(act, &version, transforms, None, Some(report)),
-            Err(error) => {
-                if let DeskError::Refused { refusal, .. } = &error {
-                    self.write_down(|history, now| {
-                        history.refuse(&version.udf_hash, refusal.to_string(), now);
-                    })?;
-                    self.inner().note = Some(error.to_string());
-                }
-                Err(error)
-            }
+        self.take_up(act, &version)
+    }
+
+    /// Takes up settings that changed beside the text: with what lies in the script's file now, when that is
+    /// another version and news, or the settings name `another` script; else with the running one.
+    ///
+    /// # Errors
+    /// See [`DeskError`]; a script that cannot be read is one.
+    pub fn refit(&self, another: bool) -> Result<Option<VersionChange>, DeskError> {
+        let _change = self.begin_change()?;
+        let version = self.store.on_disk().map_err(DeskError::Store)?;
+        let running = self.running();
+        let is_other = running.as_ref() != Some(&version.udf_hash);
+        if is_other && (another || self.inner().history.is_news(&version.udf_hash)) {
+            return self.take_up(VersionAct::Update, &version).map(Some);
         }
+        let version = match running {
+            Some(running) => self.store.fetch(&running).map_err(DeskError::Store)?,
+            None => version,
+        };
+        self.pipeline.swap(self.load(&version)?)?;
+        Ok(None)
+    }
+
+    fn take_up(&self, act: VersionAct, version: &VersionText) -> Result<VersionChange, DeskError> {
+        let taken = self
+            .try_version(version)
+            .and_then(|(transforms, report)| self.adopt(act, version, transforms, None, Some(report)));
+        let Err(mut error) = taken else { return taken };
+        if let DeskError::Refused { refusal, .. } = &error {
+            let reason = refusal.to_string();
+            let written = self.write_down(|history, now| history.refuse(&version.udf_hash, reason, now));
+            error = written.err().unwrap_or(error);
+        }
+        let note = cut(&error.to_string(), NOTE_BYTES_MAX);
+        let mut inner = self.inner();
+        // A refusal was logged. What else stands in the way is tried again and again, and logged once.
+        let is_new = inner.note.as_ref() != Some(&note);
+        if is_new && !matches!(error, DeskError::Refused { .. } | DeskError::Interrupted(_)) {
+            tracing::error!(pipeline = %self.name, %error, "a version is not taken up: the running one goes on");
+        }
+        inner.note = Some(note);
+        drop(inner);
+        Err(error)
     }
 
     /// Goes back to a kept version: the one named by its first digits, else the one that ran before. Not
-    /// tried: it has run, and who goes back is in a hurry.
+    /// tried: it has run, and who goes back is in a hurry. A trial under way is interrupted.
     ///
     /// # Errors
     /// See [`DeskError`].
     pub fn rollback(&self, to: Option<&str>) -> Result<VersionChange, DeskError> {
-        let _change = self.begin_change();
+        let waiting = Waiting::begin(&self.rollbacks_waiting);
+        let _change = self.begin_change()?;
+        drop(waiting);
         let kept = self.store.kept().map_err(DeskError::Store)?;
         let target = self.inner().history.rollback_target(to, &kept)?;
         if self.running().as_ref() == Some(&target) {
@@ -229,25 +254,8 @@ impl VersionDesk {
         }
         let version = self.store.fetch(&target).map_err(DeskError::Store)?;
         let transforms = self.load(&version)?;
-        self.adopt(
-            VersionAct::Rollback,
-            &version,
-            transforms,
-            to.map(|_| "named by an operator".to_owned()),
-            None,
-        )
-    }
-
-    /// Loads the running version anew, for settings that changed beside its text.
-    ///
-    /// # Errors
-    /// See [`DeskError`].
-    pub fn refit(&self) -> Result<(), DeskError> {
-        let _change = self.begin_change();
-        let Some(running) = self.running() else { return Ok(()) };
-        let version = self.store.fetch(&running).map_err(DeskError::Store)?;
-        let transforms = self.load(&version)?;
-        Ok(self.pipeline.swap(transforms)?)
+        let reason = to.map(|_| "named by an operator".to_owned());
+        self.adopt(VersionAct::Rollback, &version, transforms, reason, None)
     }
 
     /// Runs a version in the shadow, in place of one that is there already.
@@ -255,7 +263,7 @@ impl VersionDesk {
     /// # Errors
     /// When it does not load, or there is no thread for it.
     pub fn start_shadow(&self, version: VersionText) -> Result<(), DeskError> {
-        let _change = self.begin_change();
+        let _change = self.begin_change()?;
         let transforms = self.load(&version)?;
         let running: RunningVersion = {
             let pipeline = Arc::clone(&self.pipeline);
@@ -285,7 +293,7 @@ impl VersionDesk {
     /// # Errors
     /// [`DeskError::NoShadow`].
     pub fn stop_shadow(&self) -> Result<(String, ShadowReport), DeskError> {
-        let _change = self.begin_change();
+        let _change = self.begin_change()?;
         let taken = self.inner().shadow.take().ok_or(DeskError::NoShadow)?;
         Ok((taken.version.udf_hash, taken.shadow.stop()))
     }
@@ -296,7 +304,7 @@ impl VersionDesk {
     /// # Errors
     /// See [`DeskError`].
     pub fn promote(&self, force: bool) -> Result<VersionChange, DeskError> {
-        let _change = self.begin_change();
+        let _change = self.begin_change()?;
         let version = self.inner().shadow.as_ref().map(|shadow| shadow.version.clone());
         let version = version.ok_or(DeskError::NoShadow)?;
         if self.running().as_ref() == Some(&version.udf_hash) {
@@ -325,6 +333,24 @@ impl VersionDesk {
         Ok(change)
     }
 
+    /// Interrupts a trial and the shadow after the message that they have in hand, and refuses every change
+    /// from now on; does not wait.
+    pub fn request_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        if let Some(shadow) = &self.inner().shadow {
+            shadow.shadow.request_stop();
+        }
+    }
+
+    /// As [`request_stop`](Self::request_stop), and waits for the end of the change under way and of the
+    /// shadow.
+    pub fn stop(&self) {
+        self.request_stop();
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let shadow = self.inner().shadow.take();
+        drop(shadow);
+    }
+
     /// Loads a version and tries it on recent messages.
     fn try_version(
         &self,
@@ -332,13 +358,14 @@ impl VersionDesk {
     ) -> Result<(Arc<dyn TransformFactory>, TrialReport), DeskError> {
         let new = self.load(version)?;
         let (policy, parts) = (self.config().policy, self.pipeline.parts());
-        let refused = |refusal: Refusal, trial| self.refused(version, refusal, trial);
-        let report = trial(parts.source.as_ref(), &parts.spec, &self.pipeline.transforms(), &new, &policy)
-            .map_err(|refusal| refused(refusal, None))?;
+        let running = self.pipeline.transforms();
+        let stop = || self.is_stopping() || self.rollbacks_waiting.load(Ordering::SeqCst) > 0;
+        let report = trial(parts.source.as_ref(), &parts.spec, &running, &new, &policy, &stop)
+            .map_err(|refusal| self.refused(version, refusal, None))?;
         count_trial(&self.name, report.seconds);
         match judge(&report.comparison, &policy) {
             Ok(()) => Ok((new, report)),
-            Err(refusal) => Err(refused(refusal, Some(Box::new(report)))),
+            Err(refusal) => Err(self.refused(version, refusal, Some(Box::new(report)))),
         }
     }
 
@@ -348,6 +375,11 @@ impl VersionDesk {
 
     fn refused(&self, version: &VersionText, refusal: Refusal, trial: Option<Box<TrialReport>>) -> DeskError {
         let (pipeline, udf_hash) = (&self.name, version.udf_hash.clone());
+        match refusal {
+            Refusal::NotTried(reason) => return DeskError::NotTried { udf_hash, reason },
+            Refusal::Interrupted => return DeskError::Interrupted(udf_hash),
+            Refusal::NotLoaded(_) | Refusal::ErrorRate { .. } => {}
+        }
         tracing::error!(%pipeline, %udf_hash, %refusal, "a version is refused: the running one goes on");
         count_version(pipeline, VersionAct::Refused);
         DeskError::Refused { udf_hash, refusal, trial }
@@ -372,8 +404,9 @@ impl VersionDesk {
             history.adopt(act, &version.udf_hash, on_disk.as_deref(), reason, now);
         })?;
         if let Err(error) = self.pipeline.swap(transforms) {
+            // The one before runs on, whether or not that can be written.
+            self.inner().history = before.clone();
             self.store.write_history(&before).map_err(DeskError::Store)?;
-            self.inner().history = before;
             return Err(error.into());
         }
         let waits = on_disk.is_some_and(|on_disk| on_disk != version.udf_hash);
@@ -427,8 +460,14 @@ impl VersionDesk {
         self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn begin_change(&self) -> MutexGuard<'_, ()> {
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits for a change under way; an error when the server is ending.
+    fn begin_change(&self) -> Result<MutexGuard<'_, ()>, DeskError> {
+        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopping() { Err(DeskError::Stopping) } else { Ok(change) }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -1,6 +1,7 @@
 //! The desk over tables and a folder of versions in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Condvar;
 use std::time::Duration;
 
 use millrace_model::Offset;
@@ -11,7 +12,7 @@ use crate::{PipelineConfig, PipelineParts, PipelineState};
 
 /// The text of a version is its prefix; `broken` does not load, `worse` fails on every tenth message.
 #[derive(Default)]
-struct FakeStore(Mutex<Files>);
+struct FakeStore(Mutex<Files>, Arc<Gate>);
 
 #[derive(Default)]
 struct Files {
@@ -57,6 +58,13 @@ impl VersionStore for FakeStore {
                 0 => Fate::Fail,
                 _ => Fate::Write,
             }),
+            b"waits" => {
+                let gate = Arc::clone(&self.1);
+                FakeTransforms::new("waits ", move |_| {
+                    gate.pass();
+                    Fate::Write
+                })
+            }
             b"one" => FakeTransforms::new("one ", |_| Fate::Write),
             b"two" => FakeTransforms::new("two, ", |_| Fate::Write),
             _ => FakeTransforms::new("other ", |_| Fate::Write),
@@ -89,6 +97,38 @@ impl VersionStore for FakeStore {
     }
 }
 
+/// Transforms of the version `waits` stand still while it is closed.
+#[derive(Default)]
+struct Gate {
+    /// Closed, and how many messages have come to it.
+    state: Mutex<(bool, usize)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, closed: bool) {
+        self.state.lock().unwrap().0 = closed;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| state.0).unwrap());
+    }
+
+    fn wait_for(&self, messages: usize) {
+        let state = self.state.lock().unwrap();
+        let (_state, waited) =
+            self.changed.wait_timeout_while(state, PATIENCE, |state| state.1 < messages).unwrap();
+        assert!(!waited.timed_out(), "no message came to the gate");
+    }
+}
+
+/// How long anything may take before a test gives up: it bounds a failure only.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 struct World {
     store: Arc<FakeStore>,
     source: Arc<FakeSource>,
@@ -111,10 +151,15 @@ impl World {
             rows: self.rows.clone(),
             dead_letters: FakeSink::new("rows_dead"),
         };
-        let config = PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
-        let pipeline = Arc::new(ManagedPipeline::start(config, Arc::clone(&chosen.transforms), parts));
+        let mut config =
+            PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
+        config.window.age_max = Duration::from_millis(5);
+        let transforms = Arc::clone(&chosen.transforms);
+        let written_down = chosen.write_down("main", self.store.as_ref()).unwrap();
+        assert!(self.store.with(|files| files.history.running.is_some()), "written down before it runs");
+        let pipeline = Arc::new(ManagedPipeline::start(config, transforms, parts));
         let config = DeskConfig { versions_max: 10, ..DeskConfig::default() };
-        let desk = VersionDesk::open(Arc::clone(&pipeline), self.store.clone(), chosen, config).unwrap();
+        let desk = VersionDesk::open(Arc::clone(&pipeline), self.store.clone(), written_down, config);
         (pipeline, desk)
     }
 
@@ -122,7 +167,7 @@ impl World {
     fn next_row(&self, pipeline: &ManagedPipeline) -> String {
         self.source.append(1);
         let end = self.source.with(|state| state.messages.len() as u64);
-        assert!(pipeline.pipeline().unwrap().wait_for(Offset(end), Duration::from_secs(30)));
+        assert!(pipeline.pipeline().unwrap().wait_for(Offset(end), PATIENCE));
         self.rows.with(|state| state.rows.last().unwrap().1.clone())
     }
 }
@@ -280,4 +325,137 @@ fn other_settings_are_taken_up_without_losing_or_doubling_a_message() {
     pipeline.resume().unwrap();
     world.next_row(&pipeline);
     assert_eq!(world.rows.all_offsets().len(), 703);
+}
+
+#[test]
+fn what_was_passed_over_while_the_watcher_waited_is_no_news() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    desk.start_shadow(version("waits")).unwrap();
+    world.store.1.set(true);
+    std::thread::scope(|scope| {
+        let promoted = scope.spawn(|| desk.promote(false));
+        world.store.1.wait_for(1);
+        // The file changes while the promotion is being tried, and is looked at.
+        world.store.put("two");
+        let looked = scope.spawn(|| desk.take_news(VersionAct::Reload));
+        world.store.1.set(false);
+        assert_eq!(promoted.join().unwrap().unwrap().udf_hash, "hash of waits");
+        assert!(matches!(looked.join().unwrap(), Ok(None)), "the promotion has passed it over");
+    });
+    assert!(world.next_row(&pipeline).starts_with("waits "));
+    assert_eq!(desk.reload(VersionAct::Reload).unwrap().udf_hash, "hash of two", "who asks for it gets it");
+}
+
+#[test]
+fn a_stop_and_a_rollback_interrupt_a_trial_between_two_messages() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.store.put("two");
+    desk.reload(VersionAct::Reload).unwrap();
+    world.store.put("waits");
+    world.store.1.set(true);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| desk.reload(VersionAct::Reload));
+        world.store.1.wait_for(1);
+        let back = scope.spawn(|| desk.rollback(None));
+        while desk.rollbacks_waiting.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        world.store.1.set(false);
+        assert!(matches!(reload.join().unwrap(), Err(DeskError::Interrupted(_))));
+        assert_eq!(back.join().unwrap().unwrap().udf_hash, "hash of one");
+    });
+    assert_eq!(world.store.1.state.lock().unwrap().1, 1, "one message was shown, and no other");
+    assert!(world.next_row(&pipeline).starts_with("one "));
+    assert_eq!(desk.news(), None, "what lay there when it was gone back is passed over");
+
+    world.store.put("three");
+    desk.start_shadow(version("two")).unwrap();
+    desk.request_stop();
+    assert!(matches!(desk.reload(VersionAct::Reload), Err(DeskError::Stopping)));
+    assert!(matches!(desk.promote(true), Err(DeskError::Stopping)));
+    desk.stop();
+    assert!(desk.shadow().is_none());
+    assert_eq!(acts(&desk), ["start", "reload", "rollback"], "nothing is held against what was not tried");
+}
+
+#[test]
+fn a_trial_that_cannot_be_made_is_made_again() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.next_row(&pipeline);
+    world.store.put("two");
+    world.source.with(|state| state.reads_to_fail = 1);
+    // The pipeline may be the one whose read fails: then nothing stands in the way.
+    let mut tries = 0;
+    while let Err(error) = desk.take_news(VersionAct::Reload) {
+        assert!(matches!(error, DeskError::NotTried { .. }), "{error}");
+        assert!(desk.note().is_some_and(|note| note.contains("could not be tried")));
+        tries += 1;
+        assert!(tries < 2, "the read fails once");
+    }
+    assert!(world.next_row(&pipeline).starts_with("two, "));
+    assert_eq!(acts(&desk), ["start", "reload"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_is_no_news_when_it_is_back() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.store.put("two");
+    desk.reload(VersionAct::Reload).unwrap();
+    world.store.with(|files| files.on_disk = None);
+    desk.rollback(None).unwrap();
+    pipeline.pipeline().unwrap().end();
+    let (pipeline, desk) = world.start();
+    assert_eq!((desk.news(), desk.note().as_deref()), (None, Some("no file")));
+    world.store.put("two");
+    assert_eq!(desk.news(), None, "the rollback holds");
+    assert!(world.next_row(&pipeline).starts_with("one "));
+    assert!(desk.note().is_none_or(|note| note != "no file"), "it can be read again");
+    world.store.put("three");
+    assert!(desk.news().is_some());
+}
+
+#[test]
+fn other_settings_with_another_script_try_it_also_when_it_was_passed_over() {
+    let world = World::new("one");
+    let (pipeline, desk) = world.start();
+    world.store.put("worse");
+    assert!(matches!(desk.refit(true), Err(DeskError::Refused { .. })));
+    assert!(matches!(desk.refit(true), Err(DeskError::Refused { .. })), "not taken for the running one");
+    assert!(matches!(desk.refit(false), Ok(None)), "limits may change beside a file that was refused");
+    world.store.with(|files| files.on_disk = None);
+    assert!(matches!(desk.refit(true), Err(DeskError::Store(_))));
+    world.store.put("two");
+    assert_eq!(desk.refit(false).unwrap().unwrap().udf_hash, "hash of two");
+    assert!(world.next_row(&pipeline).starts_with("two, "));
+    assert_eq!(acts(&desk), ["start", "refused", "refused", "update"]);
+}
+
+#[test]
+fn who_is_on_the_way_to_the_end_is_called_back_and_nobody_once_closed() {
+    let world = World::new("one");
+    let (pipeline, _desk) = world.start();
+    world.rows.with(|state| state.gate_closed = true);
+    world.source.append(100);
+    world.rows.wait_until(|state| state.begun > 0);
+    pipeline.request_drain();
+    assert_eq!(pipeline.pipeline().unwrap().state(), PipelineState::Draining);
+    std::thread::scope(|scope| {
+        let resumed = scope.spawn(|| pipeline.resume());
+        world.rows.with(|state| state.gate_closed = false);
+        resumed.join().unwrap().unwrap();
+    });
+    assert_eq!(pipeline.pipeline().unwrap().state(), PipelineState::Running);
+    world.next_row(&pipeline);
+    let mut offsets = world.rows.all_offsets();
+    offsets.dedup();
+    assert_eq!(offsets, (0..201).collect::<Vec<_>>());
+
+    pipeline.close();
+    assert!(pipeline.reconfigure(pipeline.config()).is_err());
+    pipeline.pipeline().unwrap().end();
+    assert!(pipeline.resume().is_err(), "a server that ends starts nothing");
 }

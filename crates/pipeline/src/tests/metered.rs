@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use millrace_model::Offset;
 
 use crate::fakes::{FakeSink, FakeSource, FakeTransforms, Fate, Fault, spec};
-use crate::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink};
+use crate::{DuplicatesProbe, Pipeline, PipelineConfig, PipelineState, Sink, SourceSlice};
 
 /// Keeps every metric by its name and labels.
 #[derive(Clone, Default)]
@@ -89,9 +90,22 @@ fn every_fate_is_counted_under_its_name() {
     assert!(of("windows_total") >= 1 && of("commit_seconds") == of("windows_total"));
     assert!(of("transform_seconds") >= 1);
     drop(pipeline);
+    nothing_before_a_stretch_has_expired(&kept);
     let described = include_str!("../../../../docs/metrics.md");
     for name in kept.0.lock().unwrap().keys() {
         let name = name.split(' ').next().unwrap_or_default();
         assert!(described.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
+}
+
+fn nothing_before_a_stretch_has_expired(kept: &Kept) {
+    let (source, rows, dead) = (FakeSource::new(30), FakeSink::new("again"), FakeSink::new("again_dead"));
+    source.with(|state| state.start = 12);
+    let slice = Arc::new(SourceSlice::new(source, Offset(10), Offset(20)));
+    let transforms = FakeTransforms::new("", |_| Fate::Write);
+    let config = PipelineConfig::new("again");
+    let pipeline = Pipeline::start(config, slice, transforms, spec(), rows, dead).unwrap();
+    assert_eq!(pipeline.drain(), PipelineState::Stopped);
+    let of = |name: &str| kept.value(&format!("millrace_{name} pipeline=again"));
+    assert_eq!([of("messages_read_total"), of("messages_expired_total")], [8, 2]);
 }

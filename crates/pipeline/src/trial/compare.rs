@@ -121,9 +121,20 @@ impl Comparison {
         for (sum, more) in [(&mut self.changes, later.changes), (&mut self.columns, later.columns)] {
             more.into_iter().for_each(|(key, count)| *sum.entry(key).or_default() += count);
         }
-        let room = SAMPLES_MAX.saturating_sub(self.samples.len());
-        self.samples_left_out += later.samples_left_out + later.samples.len().saturating_sub(room) as u64;
-        self.samples.extend(later.samples.into_iter().take(room));
+        self.samples_left_out += later.samples_left_out;
+        later.samples.into_iter().for_each(|sample| self.sample(sample));
+    }
+
+    /// Keeps a difference in full, when there is room. Each kind of change gets its samples, however late
+    /// it comes.
+    fn sample(&mut self, sample: Difference) {
+        let is_alike = |other: &&Difference| (&other.old, &other.new) == (&sample.old, &sample.new);
+        let alike = self.samples.iter().filter(is_alike).count();
+        if alike < SAMPLES_OF_A_KIND_MAX && self.samples.len() < SAMPLES_MAX {
+            self.samples.push(sample);
+        } else {
+            self.samples_left_out += 1;
+        }
     }
 
     /// Whether the two versions did the same with every message.
@@ -139,15 +150,8 @@ impl Comparison {
                 *self.columns.entry(change.column.clone()).or_default() += 1;
             }
         }
-        let seen = self.changes.entry(format!("{} -> {}", old.label, new.label)).or_default();
-        *seen += 1;
-        // Each kind of change gets its samples, however late it comes.
-        let is_sampled = *seen <= (SAMPLES_MAX / 4) as u64 && self.samples.len() < SAMPLES_MAX;
-        if !is_sampled {
-            self.samples_left_out += 1;
-            return;
-        }
-        self.samples.push(Difference {
+        *self.changes.entry(format!("{} -> {}", old.label, new.label)).or_default() += 1;
+        self.sample(Difference {
             offset,
             old: old.label,
             new: new.label,
@@ -158,6 +162,7 @@ impl Comparison {
     }
 }
 
+const SAMPLES_OF_A_KIND_MAX: usize = SAMPLES_MAX / 4;
 const ERROR_BYTES_MAX: usize = 500;
 const COLUMNS_PER_SAMPLE_MAX: usize = 16;
 

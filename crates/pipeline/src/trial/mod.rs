@@ -17,6 +17,7 @@ use millrace_table::TableSpec;
 use serde::{Deserialize, Serialize};
 
 pub use cells::ColumnChange;
+pub(crate) use cells::cut;
 pub use compare::{Comparison, Difference, Fates, SAMPLES_MAX};
 use workbench::{RUN_MESSAGES_MAX, Workbench};
 
@@ -91,19 +92,25 @@ pub enum Refusal {
     /// The trial itself could not be made.
     #[error("it could not be tried: {0}")]
     NotTried(String),
+    /// The trial was asked to stop: it says nothing about the version.
+    #[error("its trial was interrupted")]
+    Interrupted,
 }
 
-/// Shows the topic's newest messages to both versions and compares what they make of them.
+/// Shows the topic's newest messages to both versions and compares what they make of them. `stop` is asked
+/// between two messages.
 ///
 /// # Errors
 /// [`Refusal::NotLoaded`] when the new version gives no transform, [`Refusal::NotTried`] when the old one
-/// does not, the topic cannot be read, or a transform breaks its contract.
+/// does not, the topic cannot be read, or a transform breaks its contract, [`Refusal::Interrupted`] when
+/// `stop` said so.
 pub fn trial(
     source: &dyn Source,
     spec: &Arc<TableSpec>,
     old: &Arc<dyn TransformFactory>,
     new: &Arc<dyn TransformFactory>,
     policy: &TrialPolicy,
+    stop: &dyn Fn() -> bool,
 ) -> Result<TrialReport, Refusal> {
     let began = Instant::now();
     let mut new = Workbench::new(Arc::clone(new), Arc::clone(spec)).map_err(Refusal::NotLoaded)?;
@@ -112,6 +119,9 @@ pub fn trial(
     let mut position = newest(source, policy.messages_max as u64, policy.bytes_max);
     let mut report = TrialReport { start: position.0, ..TrialReport::default() };
     while position < end && !report.cut_short {
+        if stop() {
+            return Err(Refusal::Interrupted);
+        }
         let limit = ReadLimit { messages_max: 256, bytes_max: READ_BYTES_MAX, end: Some(end) };
         let mut batch = match source.read(position, limit) {
             Ok(batch) => batch,
@@ -124,11 +134,14 @@ pub fn trial(
         batch.truncate_at(end);
         let Some(next) = batch.next_offset() else { break };
         let batch = Arc::new(batch);
-        report.cut_short = !compare_batch(&mut old, &mut new, &batch, &mut report.comparison, |found| {
-            began.elapsed() < policy.time_max && !is_hopeless(found, policy)
-        })
-        .map_err(Refusal::NotTried)?;
-        position = next;
+        let go_on = |found: &Comparison| began.elapsed() < policy.time_max && !is_hopeless(found, policy);
+        let compared = compare_batch(&mut old, &mut new, &batch, &mut report.comparison, go_on, stop)
+            .map_err(Refusal::NotTried)?;
+        if stop() {
+            return Err(Refusal::Interrupted);
+        }
+        report.cut_short = compared < batch.len();
+        position = if report.cut_short { batch.get(compared).offset } else { next };
     }
     report.end = position.0;
     report.seconds = began.elapsed().as_secs_f64();
@@ -153,25 +166,25 @@ pub fn judge(found: &Comparison, policy: &TrialPolicy) -> Result<(), Refusal> {
     })
 }
 
-/// Shows a batch to both versions, a few messages at a time; false when `go_on` said so before its end.
+/// Shows a batch to both versions, a few messages at a time, as long as `go_on` says so between the runs
+/// and `stop` does not between two messages; answers how many messages were compared.
 pub(crate) fn compare_batch(
     old: &mut Workbench,
     new: &mut Workbench,
     batch: &Arc<MessageBatch>,
     found: &mut Comparison,
     go_on: impl Fn(&Comparison) -> bool,
-) -> Result<bool, String> {
+    stop: &dyn Fn() -> bool,
+) -> Result<usize, String> {
     let mut from = 0;
-    while from < batch.len() {
-        if !go_on(found) {
-            return Ok(false);
-        }
+    while from < batch.len() && go_on(found) {
         let to = batch.len().min(from + RUN_MESSAGES_MAX);
-        let (was, is) = (old.run(batch, from..to)?, new.run(batch, from..to)?);
+        let Some(was) = old.run(batch, from..to, stop)? else { break };
+        let Some(is) = new.run(batch, from..to, stop)? else { break };
         found.add(batch, from, &was, &is);
         from = to;
     }
-    Ok(true)
+    Ok(from)
 }
 
 /// Whether the new version would be refused even if every further message spoke for it. A script that

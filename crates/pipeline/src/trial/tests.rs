@@ -21,7 +21,7 @@ fn tried(
     new: &Arc<dyn TransformFactory>,
     policy: &TrialPolicy,
 ) -> TrialReport {
-    trial(source, &spec(), old, new, policy).unwrap()
+    trial(source, &spec(), old, new, policy, &|| false).unwrap()
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn bytes_and_gaps_and_an_empty_topic() {
     assert_eq!(tried(&source, &old, &old, &TrialPolicy::default()).comparison.messages, 9);
     assert_eq!(tried(&FakeSource::new(0), &old, &old, &few).comparison.messages, 0);
     source.with(|state| state.corrupt_at = Some(990));
-    let error = trial(source.as_ref(), &spec(), &old, &old, &TrialPolicy::default()).unwrap_err();
+    let error = trial(source.as_ref(), &spec(), &old, &old, &TrialPolicy::default(), &|| false).unwrap_err();
     assert!(matches!(error, Refusal::NotTried(ref reason) if reason.contains("damaged")), "{error}");
 }
 
@@ -133,6 +133,40 @@ fn a_version_that_gives_no_transform_is_refused() {
     }
     let source = FakeSource::new(10);
     let (good, broken): (_, Arc<dyn TransformFactory>) = (version("", |_| Fate::Write), Arc::new(Broken));
-    let refused = trial(source.as_ref(), &spec(), &good, &broken, &TrialPolicy::default());
+    let refused = trial(source.as_ref(), &spec(), &good, &broken, &TrialPolicy::default(), &|| false);
     assert_eq!(refused, Err(Refusal::NotLoaded("out of memory".to_owned())));
+}
+
+#[test]
+fn a_trial_is_stopped_between_two_messages_and_then_says_nothing() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let source = FakeSource::new(100);
+    let shown = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&shown);
+    let new = version("new ", move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Fate::Fail
+    });
+    let old = version("", |_| Fate::Write);
+    let stop = || shown.load(Ordering::SeqCst) >= 3;
+    let stopped = trial(source.as_ref(), &spec(), &old, &new, &TrialPolicy::default(), &stop);
+    assert_eq!(stopped, Err(Refusal::Interrupted));
+    assert_eq!(shown.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn each_kind_of_change_has_its_samples_also_when_it_comes_late() {
+    let source = FakeSource::new(64);
+    let old = version("", |_| Fate::Write);
+    let early = tried(&source, &old, &version("new ", |_| Fate::Write), &TrialPolicy::default());
+    let late = tried(&source, &old, &version("", |_| Fate::Fail), &TrialPolicy::default());
+    let mut found = early.comparison.clone();
+    for _ in 0..5 {
+        found.merge(early.comparison.clone());
+    }
+    found.merge(late.comparison);
+    let count = |new: &str| found.samples.iter().filter(|sample| sample.new.starts_with(new)).count();
+    assert_eq!((count("row"), count("failed")), (5, 5));
+    let differ = found.messages - found.same;
+    assert_eq!(found.samples.len() as u64 + found.samples_left_out, differ);
 }

@@ -36,11 +36,17 @@ impl Workbench {
         self.version.udf_hash
     }
 
-    /// What becomes of the messages `range` of `batch`, [`RUN_MESSAGES_MAX`] at most and not none.
+    /// What becomes of the messages `range` of `batch`, [`RUN_MESSAGES_MAX`] at most and not none; `None`
+    /// when `stop`, which is asked between two messages, said so before their end.
     ///
     /// # Errors
     /// When the transform broke its contract, or no new one can be made after a panic.
-    pub fn run(&mut self, batch: &Arc<MessageBatch>, range: Range<usize>) -> Result<BuiltRows, String> {
+    pub fn run(
+        &mut self,
+        batch: &Arc<MessageBatch>,
+        range: Range<usize>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<BuiltRows>, String> {
         let chunk = Chunk {
             start: Offset::ZERO,
             end: Offset::ZERO,
@@ -51,11 +57,7 @@ impl Workbench {
             version: Arc::clone(&self.version),
             read_at: Instant::now(),
         };
-        let wanted = range.len();
-        let made = transform_few(&mut self.transform, &self.spec, &chunk, range)?;
-        if made.outcomes.len() != wanted {
-            return Err(format!("{} of {wanted} messages have an outcome", made.outcomes.len()));
-        }
-        Ok(BuiltRows { rows: made.rows, outcomes: made.outcomes, failures: made.failures })
+        let made = transform_few(&mut self.transform, &self.spec, &chunk, range, stop)?;
+        Ok(made.map(|made| BuiltRows { rows: made.rows, outcomes: made.outcomes, failures: made.failures }))
     }
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::moment;
 use crate::reader::{OpenPipeline, Reader};
-use crate::replays::{ReplayTables, Replays};
+use crate::replays::{ReplayTables, Replays, Running};
 
 /// Lists, shows, replays, purges or exports dead letters.
 ///
@@ -69,6 +69,7 @@ fn replays(config: &Config, pipelines: &[OpenPipeline]) -> Replays {
         spec: Arc::clone(&pipeline.plan.table),
         rows: Arc::clone(&pipeline.rows) as _,
         dead_letters: Arc::clone(&pipeline.dead_letters) as _,
+        running: Running::NoServer,
     });
     Replays::new(config, &DataDir::new(&config.data_dir), tables.collect())
 }

@@ -1,12 +1,15 @@
 //! Stretches of a topic that are run again into tables of their own: durable jobs, each a pipeline over
 //! frozen offsets whose position is in its table, so that it goes on after any end and adds nothing twice.
 
-use std::path::{Path, PathBuf};
+mod plan;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use millrace_disk::{Disk, OpenMode, StdDisk, write_atomically};
+use millrace_disk::{Disk, StdDisk, write_atomically};
 use millrace_lake::Lake;
 use millrace_log::Log;
 use millrace_model::{Micros, Offset, Source, TransformFactory, names};
@@ -16,20 +19,19 @@ use millrace_pipeline::{
 };
 use millrace_server::{RerunReport, RerunRequest};
 use millrace_udf::{PassThrough, Script};
-use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
-use crate::plan::{self, TablePlan};
+use crate::plan as plans;
 use crate::tables::Tables;
 use crate::threads::{self, give_way};
 use crate::udf_files::UdfFiles;
 
+pub use plan::tables;
+use plan::{Likeness, Moment, Plan, pipeline, read_all, table_plan};
+
 /// Most reruns of a data directory, ended ones included: each has two tables.
 const RERUNS_MAX: usize = 100;
-
-/// Largest job file in bytes: its scripts and little else.
-const JOB_BYTES_MAX: u64 = 64 << 20;
 
 /// The reruns of a server.
 pub struct Reruns {
@@ -40,22 +42,7 @@ pub struct Reruns {
     /// Held while one is begun, so that two never begin into the same table.
     beginning: Mutex<()>,
     jobs: Mutex<Vec<Arc<Job>>>,
-}
-
-/// One rerun as it is written down: nothing of it ever changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Plan {
-    version: u32,
-    name: String,
-    /// The pipeline whose schema, window and UDF limits it has.
-    pipeline: String,
-    topic: String,
-    topic_id: String,
-    into: String,
-    start: u64,
-    end: u64,
-    /// The version, with its text.
-    udf: Option<(String, String)>,
+    stopping: AtomicBool,
 }
 
 struct Job {
@@ -91,13 +78,16 @@ impl Reruns {
             tables,
             beginning: Mutex::default(),
             jobs: Mutex::default(),
+            stopping: AtomicBool::new(false),
         };
-        let plans = read_all(&this.folder).unwrap_or_else(|error| {
-            tracing::error!(error = %format!("{error:#}"), "reruns cannot be read: none goes on");
-            Vec::new()
-        });
+        let plans = read_all(&this.folder).unwrap_or_else(|error| vec![Err(error)]);
         for plan in plans {
-            this.begin(config, data, plan);
+            match plan {
+                Ok(plan) => drop(this.begin(config, data, plan)),
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "a rerun cannot be read and does not go on");
+                }
+            }
         }
         this
     }
@@ -108,29 +98,25 @@ impl Reruns {
     /// What is wrong with the request, or that the table is taken.
     pub fn start(&self, config: &Config, data: &DataDir, request: RerunRequest) -> Result<RerunReport> {
         let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stopping.load(Ordering::SeqCst) {
+            bail!("the server is stopping");
+        }
         let wanted = self.plan(config, data, request)?;
         let jobs = self.jobs();
         if let Some(job) = jobs.iter().find(|job| job.plan.into == wanted.into) {
-            let Plan { pipeline, udf, start, .. } = &job.plan;
-            // The end was frozen when it began: a moment that was to come then may lie behind it now.
-            if (pipeline, udf, start) != (&wanted.pipeline, &wanted.udf, &wanted.start)
-                || job.plan.end > wanted.end
-            {
-                bail!("another rerun fills table {}: name another one", wanted.into);
+            let likeness = job.plan.likeness(&wanted);
+            // Done, `24h` means another day: that it was done would be no answer.
+            if likeness == Likeness::Other || (likeness == Likeness::SameWords && job.is_done()) {
+                let (into, described) = (&job.plan.into, job.plan.describe());
+                let what = if job.is_done() { "was filled by a rerun" } else { "is being filled by a rerun" };
+                bail!("table {into} {what} {described}: give these again, or name another table");
             }
-            if let (Work::Runs(managed), false) = (&job.work, job.is_done()) {
-                managed.resume()?;
-                managed.request_drain();
-            }
-            return Ok(job.report());
+            return self.go_on(config, data, job);
         }
         if jobs.len() >= RERUNS_MAX {
             bail!("there are {RERUNS_MAX} reruns already");
         }
-        if self.tables.get(&wanted.into).is_some() || data.lake().join(wanted.into.replace('.', "/")).exists()
-        {
-            bail!("table {} is there already: a rerun makes a new one", wanted.into);
-        }
+        self.must_be_new(data, &wanted)?;
         // Written down first: a table that nobody knows of is worse than a job without a table.
         let path = self.folder.join(format!("{}.json", wanted.name));
         let written = StdDisk
@@ -139,6 +125,37 @@ impl Reruns {
         written.with_context(|| format!("cannot write {}", path.display()))?;
         tracing::info!(rerun = %wanted.name, start = wanted.start, end = wanted.end, "messages are run again");
         Ok(self.begin(config, data, wanted).report())
+    }
+
+    /// Goes on with a job that is not done and does not run.
+    fn go_on(&self, config: &Config, data: &DataDir, job: &Arc<Job>) -> Result<RerunReport> {
+        if matches!(job.work, Work::Stuck(_)) {
+            // What stood in its way at the start may be gone.
+            self.jobs.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| !Arc::ptr_eq(other, job));
+            return Ok(self.begin(config, data, job.plan.clone()).report());
+        }
+        if job.is_done() || job.pipeline().is_some_and(|pipeline| !pipeline.state().is_over()) {
+            return Ok(job.report());
+        }
+        let resumed = Arc::clone(job);
+        quietly(move || -> Result<()> {
+            if let Work::Runs(managed) = &resumed.work {
+                managed.resume()?;
+                managed.request_drain();
+            }
+            Ok(())
+        })??;
+        Ok(job.report())
+    }
+
+    /// A rerun makes its two tables: rows of somebody else must not be among them.
+    fn must_be_new(&self, data: &DataDir, wanted: &Plan) -> Result<()> {
+        for table in [wanted.into.clone(), format!("{}{}", wanted.into, names::DEAD_LETTER_SUFFIX)] {
+            if self.tables.get(&table).is_some() || data.lake().join(table.replace('.', "/")).exists() {
+                bail!("table {table} is there already: a rerun makes a new one");
+            }
+        }
+        Ok(())
     }
 
     /// All of them, as far as they are.
@@ -155,8 +172,10 @@ impl Reruns {
         }
     }
 
-    /// Ends those that run; the next start goes on with them.
+    /// Ends those that run, and begins none any more; the next start goes on with them.
     pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        drop(self.beginning.lock().unwrap_or_else(PoisonError::into_inner));
         for pipeline in self.jobs().iter().filter_map(|job| job.pipeline()) {
             pipeline.end();
         }
@@ -176,6 +195,7 @@ impl Reruns {
         }
         let start = topic.offset_at(Micros(request.from_micros))?;
         let end = topic.offset_at(Micros(request.to_micros))?;
+        let udf_sent = request.udf.is_some();
         let udf = match (&pipeline.udf, request.udf) {
             (None, None) => None,
             (None, Some(_)) => {
@@ -208,7 +228,7 @@ impl Reruns {
                 request.into
             );
         }
-        let into = plan::table_plan(&config::Pipeline {
+        let into = plans::table_plan(&config::Pipeline {
             table: request.into,
             dead_letter_table: None,
             ..pipeline.clone()
@@ -220,9 +240,12 @@ impl Reruns {
             topic: pipeline.topic,
             topic_id: topic.topic_id().to_string(),
             into: format!("{}.{}", into.dataset, into.table.name),
+            from: Moment { micros: request.from_micros, relative: request.from_relative },
+            to: Moment { micros: request.to_micros, relative: request.to_relative },
             start: start.0,
             end: end.0,
             udf,
+            udf_sent,
         })
     }
 
@@ -239,7 +262,7 @@ impl Reruns {
 
     fn run(&self, config: &Config, data: &DataDir, plan: &Plan) -> Result<Work> {
         let pipeline = pipeline(config, Some(&plan.pipeline))?;
-        let TablePlan { dataset, table, dead_letters, .. } = table_plan(&pipeline, plan)?;
+        let plans::TablePlan { dataset, table, dead_letters, .. } = table_plan(&pipeline, plan)?;
         let topic = self.log.topic(&plan.topic);
         let topic = topic.with_context(|| format!("topic {} is not in the log", plan.topic))?;
         if topic.topic_id().to_string() != plan.topic_id {
@@ -262,25 +285,23 @@ impl Reruns {
             (Some(_), None) => bail!("pipeline {} has no UDF any more", plan.pipeline),
             (None, _) => Arc::new(PassThrough::default()),
         };
-        let limits = PipelineConfig { name: plan.name.clone(), ..plan::pipeline_config(&pipeline)? };
+        let limits = PipelineConfig { name: plan.name.clone(), ..plans::pipeline_config(&pipeline)? };
         let slice = SourceSlice::new(topic as Arc<dyn Source>, Offset(plan.start), Offset(plan.end));
         let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead);
         let parts = PipelineParts { source: Arc::new(slice), spec: table, rows, dead_letters };
-        start_quietly(limits, transforms, parts).map(Work::Runs)
+        quietly(move || {
+            let managed = ManagedPipeline::start(limits, transforms, parts);
+            managed.request_drain();
+            Work::Runs(managed)
+        })
     }
 }
 
-/// Starts it on threads that give way to those of the server's own pipelines: they inherit it.
-fn start_quietly(
-    limits: PipelineConfig,
-    transforms: Arc<dyn TransformFactory>,
-    parts: PipelineParts,
-) -> Result<ManagedPipeline> {
+/// Starts threads that give way to those of the server's own pipelines: they inherit it.
+fn quietly<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let starter = std::thread::Builder::new().name("rerun".to_owned()).spawn(move || {
         give_way(threads::Work::Query);
-        let managed = ManagedPipeline::start(limits, transforms, parts);
-        managed.request_drain();
-        managed
+        start()
     });
     let started = starter.context("no thread for it")?.join();
     started.map_err(|_| anyhow::anyhow!("its start panicked; this is a bug, please report it"))
@@ -365,57 +386,4 @@ struct Counts {
     filtered: u64,
     dead_lettered: u64,
     expired: u64,
-}
-
-/// The tables of all reruns, for who only reads.
-///
-/// # Errors
-/// When the reruns cannot be read. One whose pipeline is configured no more is left out.
-pub fn tables(config: &Config, data: &DataDir) -> Result<Vec<TablePlan>> {
-    let plans = read_all(&data.reruns())?;
-    let table = |plan: &Plan| table_plan(&pipeline(config, Some(&plan.pipeline)).ok()?, plan).ok();
-    Ok(plans.iter().filter_map(table).collect())
-}
-
-fn table_plan(pipeline: &config::Pipeline, plan: &Plan) -> Result<TablePlan> {
-    plan::table_plan(&config::Pipeline {
-        table: plan.into.clone(),
-        dead_letter_table: None,
-        ..pipeline.clone()
-    })
-}
-
-/// The pipeline of that name, or the only one.
-fn pipeline(config: &Config, name: Option<&str>) -> Result<config::Pipeline> {
-    let mut configured = plan::pipelines(config);
-    match name {
-        Some(name) => {
-            let found = configured.into_iter().find(|pipeline| pipeline.name == name);
-            found.with_context(|| format!("no pipeline is called {name}"))
-        }
-        None if configured.len() == 1 => Ok(configured.remove(0)),
-        None => bail!("there are several pipelines: name one with --pipeline"),
-    }
-}
-
-fn read_all(folder: &Path) -> Result<Vec<Plan>> {
-    let entries = match StdDisk.read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot list {}", folder.display())),
-    };
-    let jobs = entries.iter().filter(|entry| entry.name.ends_with(".json"));
-    jobs.map(|entry| {
-        let path = folder.join(&entry.name);
-        let read = || -> Result<Plan> {
-            if entry.len > JOB_BYTES_MAX {
-                bail!("it has {} bytes", entry.len);
-            }
-            let mut bytes = vec![0; usize::try_from(entry.len)?];
-            let read = StdDisk.open(&path, OpenMode::Read)?.read_at(&mut bytes, 0)?;
-            Ok(serde_json::from_slice(&bytes[..read])?)
-        };
-        read().with_context(|| format!("{} is damaged", path.display()))
-    })
-    .collect()
 }
