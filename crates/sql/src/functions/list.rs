@@ -16,7 +16,7 @@ use datafusion::logical_expr::ReturnFieldArgs;
 
 use super::scalar::{Call, Definition, Form, Gives, form, no_signature};
 use crate::error::SqlError;
-use crate::types::{Kind, NUMERIC};
+use crate::types::{Kind, NUMERIC, field_of};
 
 const ARRAY: &[Kind] = &[Kind::Array];
 const INT: &[Kind] = &[Kind::Int];
@@ -62,6 +62,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         name: "#no_array",
         forms: SAME,
         eval: |call| Ok(new_null_array(call.gives.data_type(), call.rows)),
+    },
+    // An array of JSON, which the engine's own array functions take for strings.
+    Definition {
+        name: "#json_items",
+        forms: &[Form { takes: &[ARRAY], optional: 0, many: false, gives: Gives::Computed(array_of_json) }],
+        eval: json_items,
     },
     // ARRAY_CONCAT_AGG: an array of arrays.
     Definition { name: "#flattened", forms: ONE, eval: flattened },
@@ -208,6 +214,19 @@ fn array_of_values(args: &ReturnFieldArgs<'_>) -> Result<FieldRef, SqlError> {
     }
     let item = Arc::new(field.as_ref().clone().with_name("item").with_nullable(true));
     Ok(Arc::new(Field::new("array", DataType::List(item), true)))
+}
+
+fn array_of_json(_: &ReturnFieldArgs<'_>) -> Result<FieldRef, SqlError> {
+    let item = field_of("item", DataType::Utf8, true);
+    Ok(Arc::new(Field::new("array", DataType::List(item), true)))
+}
+
+fn json_items(call: &Call<'_>) -> Result<ArrayRef> {
+    let array = call.array(0)?;
+    let lists = array.as_list::<i32>();
+    let values = cast(lists.values(), &DataType::Utf8)?;
+    let item = Arc::clone(item_of(call.gives.data_type())?);
+    Ok(Arc::new(ListArray::try_new(item, lists.offsets().clone(), values, lists.nulls().cloned())?))
 }
 
 fn flattened(call: &Call<'_>) -> Result<ArrayRef> {

@@ -3,6 +3,7 @@
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::{DFSchema, Result, ScalarValue, TableReference};
+use datafusion::functions_nested::make_array::make_array;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
@@ -48,6 +49,16 @@ impl ExprPlanner for Operators {
             other => return Err(SqlError::invalid(format!("{other} is not a GoogleSQL operator")).into()),
         };
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+
+    /// `[JSON '1', JSON '2']`: the engine's array would be one of strings.
+    fn plan_array_literal(&self, exprs: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        for expr in &exprs {
+            if kind_of(expr, schema)? == Kind::Json {
+                return Ok(PlannerResult::Planned(function("#json_items", vec![make_array(exprs)])?));
+            }
+        }
+        Ok(PlannerResult::Original(exprs))
     }
 
     /// `json.a.b` and `struct.a.b`.

@@ -62,7 +62,8 @@ pub fn statements(api: &Api, names: &[String]) -> Result<Vec<Statement>> {
         statements.push(whole(title, format!("SELECT {} FROM {table}", aggregates(&columns)), 1));
         let (typed, json): (Vec<_>, Vec<_>) = columns.iter().cloned().partition(|column| !is_json(column));
         if !json.is_empty() {
-            let title = format!("{name} (all columns but JSON of {:.1} M rows aggregated)", rows as f64 / 1e6);
+            let title =
+                format!("{name} (all columns but JSON of {:.1} M rows aggregated)", rows as f64 / 1e6);
             statements.push(whole(title, format!("SELECT {} FROM {table}", aggregates(&typed)), 1));
         }
         if columns.iter().any(|column| column.name == "session_id") {

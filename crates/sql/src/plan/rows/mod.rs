@@ -160,14 +160,14 @@ fn list(plan: &LogicalPlan, distinct: bool) -> Result<LogicalPlan> {
         order,
         None,
     );
-    if crate::types::is_json(&only(plan)?.to_field(plan.schema().as_ref())?.1) {
-        return Err(SqlError::unsupported("ARRAY of JSON out of a table is not supported")
-            .hint("write ARRAY(SELECT TO_JSON_STRING(x) FROM ...)")
-            .into());
-    }
-    LogicalPlanBuilder::from(input)
+    let array = LogicalPlanBuilder::from(input)
         .aggregate(Vec::<Expr>::new(), vec![Expr::AggregateFunction(listed)])?
-        .build()
+        .build()?;
+    if !crate::types::is_json(&only(plan)?.to_field(plan.schema().as_ref())?.1) {
+        return Ok(array);
+    }
+    let strings = only(&array)?;
+    LogicalPlanBuilder::from(array).project(vec![call("#json_items", vec![strings])?])?.build()
 }
 
 /// The order that a plan's rows come in.
@@ -175,7 +175,6 @@ fn order_of(plan: &LogicalPlan) -> Vec<Sort> {
     match plan {
         LogicalPlan::Sort(sort) => sort.expr.clone(),
         LogicalPlan::Limit(limit) => order_of(&limit.input),
-        LogicalPlan::SubqueryAlias(_) => Vec::new(),
         _ => Vec::new(),
     }
 }
