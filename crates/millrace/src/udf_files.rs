@@ -250,7 +250,7 @@ fn text(error: anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, load};
+    use crate::config::{Config, Origin};
 
     fn udf() -> config::Udf {
         let folder = tempfile::tempdir().unwrap();
@@ -259,7 +259,7 @@ mod tests {
         std::fs::File::create(&file)
             .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
             .unwrap();
-        let config: Config = load(Some(&file), None).unwrap();
+        let config: Config = Origin { file: Some(file), data_dir: None }.load().unwrap();
         config.pipeline[0].udf.clone().unwrap()
     }
 

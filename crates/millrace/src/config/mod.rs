@@ -15,7 +15,7 @@ use millrace_model::names;
 use serde::Deserialize;
 
 pub use check::{check, filled_topics};
-pub use load::{Origin, from_text, load, rebased};
+pub use load::{Origin, from_text, rebased};
 pub use pubsub::Pubsub;
 pub use reload::{Trial, VERSIONS_MAX};
 
