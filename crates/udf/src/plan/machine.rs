@@ -198,7 +198,7 @@ impl Machine {
             Text::Message(start, end) => task.message.get(range(start, end)),
             Text::Scanned(start, end) => {
                 let bytes = self.scratch.texts.get(range(start, end));
-                bytes.and_then(|bytes| std::str::from_utf8(bytes).ok())
+                bytes.and_then(|bytes| simdutf8::basic::from_utf8(bytes).ok())
             }
             Text::Made(start, end) => self.made.get(range(start, end)),
             Text::Const(text) => task.program.texts.get(usize::from(text)).map(|text| &**text),

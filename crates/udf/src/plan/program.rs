@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub parent: NodeId,
     /// The parts below.
     pub children: Vec<NodeId>,
+    /// The hashes of their names, in the same order.
+    pub hashes: Vec<u32>,
     /// Whether its JSON text is needed when it is an object or an array.
     pub wants_text: bool,
 }

@@ -87,9 +87,8 @@ impl PlanTransform {
     }
 
     /// Runs the plan on a message; an error leaves it to the engine.
-    fn message(&mut self, data: &[u8], message: usize, rows: &mut dyn RowSink) -> Run<()> {
-        let text = std::str::from_utf8(data).map_err(|_| Halt::Refuse)?;
-        let plan = Arc::clone(&self.plan);
+    fn message(&mut self, plan: &Plan, data: &[u8], message: usize, rows: &mut dyn RowSink) -> Run<()> {
+        let text = simdutf8::basic::from_utf8(data).map_err(|_| Halt::Refuse)?;
         let task = plan.task(text);
         match self.machine.run(task)? {
             Returned::Row(object) => {
@@ -184,9 +183,10 @@ impl PlanTransform {
 impl Transform for PlanTransform {
     fn transform(&mut self, batch: &MessageBatch, range: Range<usize>, rows: &mut dyn RowSink) {
         self.find_columns(rows);
+        let plan = Arc::clone(&self.plan);
         let mut next = range.start;
         while next < range.end {
-            if self.message(batch.get(next).data, next, rows).is_ok() {
+            if self.message(&plan, batch.get(next).data, next, rows).is_ok() {
                 self.counts.planned += 1;
                 self.handed_over = 1;
                 next += 1;

@@ -148,6 +148,7 @@ impl<'s, 'a> Lowerer<'s, 'a> {
             is_builtin: false,
             parent: ROOT,
             children: Vec::new(),
+            hashes: Vec::new(),
             wants_text: false,
         });
         lowerer
@@ -321,10 +322,13 @@ impl<'s, 'a> Lowerer<'s, 'a> {
             is_builtin: super::names::is_on_others(text),
             parent,
             children: Vec::new(),
+            hashes: Vec::new(),
             wants_text: false,
         };
+        let above = &mut self.program.nodes[usize::from(parent)];
+        above.children.push(child);
+        above.hashes.push(super::scan::hash(&node.key, 0..node.key.len()));
         self.program.nodes.push(node);
-        self.program.nodes[usize::from(parent)].children.push(child);
         Ok(child)
     }
 

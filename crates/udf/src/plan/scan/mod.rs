@@ -4,6 +4,7 @@
 //! What is rare is refused, and the engine runs the message: text that is not JSON, a message that is not
 //! an object, names that come twice or look like integers where that matters, very deep nesting.
 
+mod block;
 mod keys;
 mod number;
 mod string;
@@ -11,6 +12,7 @@ mod string;
 use self::keys::Keys;
 use super::program::{Node, NodeId, ROOT};
 
+pub(super) use self::keys::hash;
 pub(super) use self::number::format_into;
 pub(super) use self::string::unescape_into;
 
@@ -118,15 +120,34 @@ impl Scanner<'_> {
     /// Passes over white space; the byte behind it.
     #[inline(always)]
     fn space(&mut self) -> Option<u8> {
+        let byte = self.byte()?;
+        if byte > b' ' {
+            return Some(byte);
+        }
+        // One space is what most writers put.
+        match self.bytes.get(self.at + 1) {
+            Some(&next) if next > b' ' && byte == b' ' => {
+                self.at += 1;
+                Some(next)
+            }
+            _ => self.long_space(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_space(&mut self) -> Option<u8> {
+        while let Some(block) = self.bytes.get(self.at..)?.first_chunk() {
+            let spaces = block::spaces(block);
+            self.at += spaces;
+            if spaces < block.len() {
+                break;
+            }
+        }
         loop {
-            let byte = self.byte()?;
-            if byte > b' ' {
-                return Some(byte);
+            match self.byte()? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return (byte > b' ').then_some(byte),
             }
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return None;
-            }
-            self.at += 1;
         }
     }
 
@@ -138,20 +159,25 @@ impl Scanner<'_> {
     }
 
     /// Scans a value; with `COPY` it also writes its text.
+    #[inline(always)]
     fn value<const COPY: bool>(&mut self, node: NodeId, depth: usize) -> Option<()> {
+        if self.byte()? != b'"' {
+            return self.other_value::<COPY>(node, depth);
+        }
+        let start = self.at;
+        let is_odd = self.string::<COPY>()?;
+        if node == NONE {
+            return Some(());
+        }
+        let (start, end) = (u32::try_from(start + 1).ok()?, u32::try_from(self.at - 1).ok()?);
+        self.note(node, Part { kind: Kind::String, is_odd, start, end, ..Part::default() })
+    }
+
+    /// A value that is no string.
+    fn other_value<const COPY: bool>(&mut self, node: NodeId, depth: usize) -> Option<()> {
         let (start, text_start) = (self.at, self.end);
         let mut part = Part::default();
         match self.byte()? {
-            b'"' => {
-                part.is_odd = self.string::<COPY>()?;
-                part.kind = Kind::String;
-                if node != NONE {
-                    part.start = u32::try_from(start + 1).ok()?;
-                    part.end = u32::try_from(self.at - 1).ok()?;
-                    return self.note(node, part);
-                }
-                return Some(());
-            }
             open @ (b'{' | b'[') => {
                 if depth == DEPTH_MAX {
                     return None;
@@ -225,16 +251,24 @@ impl Scanner<'_> {
             if self.byte()? != b'"' {
                 return None;
             }
-            let (start, key_start) = (self.at + 1, self.end);
+            let (start, key_start) = (self.at, self.end);
             let is_escaped = self.string::<COPY>()?;
-            let key_end = self.end;
-            let child = match has_parts {
-                true => self.find_part::<COPY>(node, start..self.at - 1, is_escaped, key_start..key_end)?,
-                false => NONE,
+            let (raw, copied) = (start + 1..self.at - 1, key_start + 1..self.end.wrapping_sub(1));
+            // What has just been written is slower to read than what it was copied from.
+            let hash = match is_escaped && COPY {
+                true => hash(self.out, copied.clone()),
+                false if COPY || has_parts => hash(self.bytes, raw.clone()),
+                false => 0,
             };
+            let child = match (has_parts, is_escaped) {
+                (false, _) => NONE,
+                (true, false) => self.find_part(node, hash, self.bytes.get(raw)?)?,
+                (true, true) if COPY => self.find_part(node, hash, self.out.get(copied.clone())?)?,
+                (true, true) => self.find_escaped_part(node, start)?,
+            };
+            let key_end = self.end;
             if COPY {
-                let key = self.out.get(key_start + 1..key_end - 1)?;
-                self.keys.add(&mut names, self.out, key_start + 1, key)?;
+                self.keys.add(&mut names, hash, self.out, copied)?;
             }
             if self.space()? != b':' {
                 return None;
@@ -273,34 +307,29 @@ impl Scanner<'_> {
     }
 
     /// The part of a name: [`NONE`] when the program does not read it, `None` when it comes twice.
-    fn find_part<const COPY: bool>(
-        &mut self,
-        node: NodeId,
-        raw: std::ops::Range<usize>,
-        is_escaped: bool,
-        copied: std::ops::Range<usize>,
-    ) -> Option<NodeId> {
-        let key = match (is_escaped, COPY) {
-            (false, _) => self.bytes.get(raw)?,
-            (true, true) => self.out.get(copied.start + 1..copied.end - 1)?,
-            (true, false) => {
-                // The name in its one spelling, behind the texts, where the next text will overwrite it.
-                let (at, end) = (self.at, self.end);
-                self.at = raw.start - 1;
-                self.string::<true>()?;
-                let key = end + 1..self.end - 1;
-                (self.at, self.end) = (at, end);
-                self.out.get(key)?
-            }
-        };
-        let nodes = self.nodes;
-        let children = &nodes[usize::from(node)].children;
-        let found = children.iter().copied().find(|&child| *nodes[usize::from(child)].key == *key);
+    #[inline(always)]
+    fn find_part(&self, node: NodeId, hash: u32, key: &[u8]) -> Option<NodeId> {
+        let above = &self.nodes[usize::from(node)];
+        let mut with_hash = above.hashes.iter().zip(&above.children).filter(|(other, _)| **other == hash);
+        let found = with_hash.find(|(_, child)| *self.nodes[usize::from(**child)].key == *key);
         match found {
-            Some(child) if self.parts.get(usize::from(child))?.kind != Kind::Missing => None,
-            Some(child) => Some(child),
+            Some((_, child)) if self.parts.get(usize::from(*child))?.kind != Kind::Missing => None,
+            Some((_, child)) => Some(*child),
             None => Some(NONE),
         }
+    }
+
+    /// The part of a name with an escape in it, which has not been copied: it begins at a position.
+    #[cold]
+    fn find_escaped_part(&mut self, node: NodeId, start: usize) -> Option<NodeId> {
+        // The name in its one spelling, behind the texts, where the next text will overwrite it.
+        let (at, end) = (self.at, self.end);
+        self.at = start;
+        self.string::<true>()?;
+        let key = end + 1..self.end - 1;
+        (self.at, self.end) = (at, end);
+        let key = self.out.get(key)?;
+        self.find_part(node, hash(key, 0..key.len()), key)
     }
 
     fn array<const COPY: bool>(&mut self, node: NodeId, depth: usize) -> Option<()> {

@@ -1,6 +1,6 @@
 //! Numbers, in the one spelling that JavaScript has for each.
 
-use super::Scanner;
+use super::{Scanner, block};
 
 /// Decimal digits that every double tells apart: of two decimals of so many digits no two are the same
 /// double, so the shorter spelling that JavaScript looks for is the one at hand.
@@ -51,6 +51,10 @@ impl Scanner<'_> {
 
     #[inline(always)]
     fn digits(&mut self) {
+        // Most numbers are short: one look finds the end.
+        if let Some(block) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            self.at += block::digits(block);
+        }
         while matches!(self.byte(), Some(b'0'..=b'9')) {
             self.at += 1;
         }

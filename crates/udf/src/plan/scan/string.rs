@@ -1,23 +1,10 @@
-//! Strings: their end found, and their text copied, sixteen bytes at a time.
-
-use wide::u8x16;
+//! Strings: their end found, and their text copied, a block at a time.
 
 use super::Scanner;
-
-const LANES: usize = 16;
+use super::block::{BLOCK, Escapes, Masks, WINDOW, kept, specials};
 
 /// Room behind the texts, for copies that are cut back to what they were wanted for.
-pub(super) const MARGIN_BYTES: usize = 4 * LANES;
-
-/// One bit for each byte that is a quote, a backslash or a control character.
-#[inline(always)]
-fn special_bytes(block: [u8; LANES]) -> u32 {
-    let block = u8x16::new(block);
-    let quotes = block.simd_eq(u8x16::splat(b'"'));
-    let slashes = block.simd_eq(u8x16::splat(b'\\'));
-    let controls = block.min(u8x16::splat(0x1f)).simd_eq(block);
-    (quotes | slashes | controls).to_bitmask()
-}
+pub(super) const MARGIN_BYTES: usize = 2 * BLOCK;
 
 /// Whether a backslash and this byte are the spelling that JavaScript has for a character.
 #[inline(always)]
@@ -28,70 +15,84 @@ fn is_kept(escaped: u8) -> bool {
 impl Scanner<'_> {
     /// Scans a string from its opening quote to behind its closing one; answers whether there is an
     /// escape in it. With `COPY` it writes it as `JSON.stringify` would, quotes included.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string<const COPY: bool>(&mut self) -> Option<bool> {
+        // Most strings are short: one look finds the end.
+        if let Some(window) = self.bytes.get(self.at..)?.first_chunk::<WINDOW>() {
+            if COPY {
+                self.out.get_mut(self.end..self.end + WINDOW)?.copy_from_slice(window);
+            }
+            let plain = (specials(window) & !1).trailing_zeros() as usize;
+            if window.get(plain) == Some(&b'"') {
+                self.pass::<COPY>(plain + 1);
+                return Some(false);
+            }
+        }
+        self.string_by_blocks::<COPY>()
+    }
+
+    /// Goes on by bytes that have been copied.
+    #[inline(always)]
+    fn pass<const COPY: bool>(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.end += if COPY { bytes } else { 0 };
+    }
+
+    /// A string that is long, has escapes or is near the end of the message.
+    #[inline(never)]
+    fn string_by_blocks<const COPY: bool>(&mut self) -> Option<bool> {
         if COPY {
             self.put(b'"')?;
         }
         self.at += 1;
         let mut is_escaped = false;
-        while let Some(block) = self.bytes.get(self.at..)?.first_chunk::<LANES>() {
-            if COPY {
-                self.out.get_mut(self.end..self.end + LANES)?.copy_from_slice(block);
-            }
-            let mut specials = special_bytes(*block);
-            let mut plain = specials.trailing_zeros() as usize;
-            // Escapes that stay as they are need no stop while they lie within the block.
-            while plain < LANES - 1 && block[plain] == b'\\' && is_kept(block[plain + 1]) {
-                is_escaped = true;
-                specials &= !(3 << plain);
-                plain = specials.trailing_zeros() as usize;
-            }
-            let plain = plain.min(LANES);
-            self.at += plain;
-            self.end += if COPY { plain } else { 0 };
-            if plain == LANES {
-                continue;
-            }
-            match block[plain] {
-                b'"' => {
-                    self.at += 1;
-                    if COPY {
-                        self.end += 1;
-                    }
-                    return Some(is_escaped);
-                }
-                b'\\' => {
-                    is_escaped = true;
-                    self.escape::<COPY>()?;
-                }
-                _ => return None,
-            }
-        }
-        self.string_tail::<COPY>(is_escaped)
-    }
-
-    /// The rest of a string that is near the end of the message.
-    #[cold]
-    fn string_tail<const COPY: bool>(&mut self, mut is_escaped: bool) -> Option<bool> {
+        let mut escapes = Escapes::default();
         loop {
-            match self.byte()? {
-                b'\\' => {
-                    is_escaped = true;
+            let rest = self.bytes.get(self.at..)?;
+            let padded;
+            let block = match rest.first_chunk::<BLOCK>() {
+                Some(block) => block,
+                None => {
+                    padded = pad(rest);
+                    &padded
+                }
+            };
+            if COPY {
+                self.out.get_mut(self.end..self.end + BLOCK)?.copy_from_slice(block);
+            }
+            let masks = Masks::of(block);
+            let is_continued = escapes.is_open();
+            let escaped = escapes.next(masks.slashes);
+            let quotes = masks.quotes & !escaped;
+            // The bits below the closing quote, or all.
+            let inside = quotes.wrapping_sub(1) & !quotes;
+            if masks.controls & inside != 0 {
+                // That byte may be the padding: the string has no end.
+                return None;
+            }
+            is_escaped |= masks.slashes & inside != 0;
+            if escaped != 0 {
+                let odd = escaped & inside & !kept(block);
+                if odd != 0 {
+                    match odd.trailing_zeros() as usize {
+                        // The backslash is the last byte of the block before.
+                        0 if is_continued => {
+                            self.at -= 1;
+                            self.end -= usize::from(COPY);
+                        }
+                        first => self.pass::<COPY>(first.checked_sub(1)?),
+                    }
                     self.escape::<COPY>()?;
+                    is_escaped = true;
+                    escapes = Escapes::default();
                     continue;
                 }
-                0..=0x1f => return None,
-                byte => {
-                    if COPY {
-                        self.put(byte)?;
-                    }
-                    self.at += 1;
-                    if byte == b'"' {
-                        return Some(is_escaped);
-                    }
-                }
             }
+            if quotes != 0 {
+                self.pass::<COPY>(quotes.trailing_zeros() as usize + 1);
+                return Some(is_escaped);
+            }
+            self.pass::<COPY>(BLOCK);
         }
     }
 
@@ -154,6 +155,16 @@ impl Scanner<'_> {
             }
         }
     }
+}
+
+/// The last bytes of a message as a block, zeros behind them.
+#[cold]
+fn pad(rest: &[u8]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    if let Some(start) = block.get_mut(..rest.len()) {
+        start.copy_from_slice(rest);
+    }
+    block
 }
 
 /// The code of an escape `\u....` at a position and its length: of two that are a surrogate pair, both.
