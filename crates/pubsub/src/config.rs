@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use millrace_log::TopicConfig;
+use millrace_udf::ChildCommand;
 
 /// The settings of the Pub/Sub server. [`PubsubConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct PubsubConfig {
     pub backlog_bytes_max: u64,
     /// Messages of one subscription that are out, or wait to be delivered again.
     pub outstanding_messages_max: usize,
+    /// The process that message transforms run in when too many of their engines are stuck here.
+    pub transform_child: Option<ChildCommand>,
     /// Most topics, subscriptions or snapshots, each.
     pub resources_max: usize,
     /// Most requests in hand, streams excepted.
@@ -45,6 +48,7 @@ impl PubsubConfig {
             topic: TopicConfig::default(),
             backlog_bytes_max: 8 << 30,
             outstanding_messages_max: 100_000,
+            transform_child: None,
             resources_max: 10_000,
             requests_in_flight_max: 1_024,
             in_flight_bytes_max: 256 << 20,

@@ -82,7 +82,7 @@ impl Broker {
     }
 
     fn resume(&self, name: &Name, record: &SubscriptionRecord, image: &Image) -> Result<(), PubsubError> {
-        let settings = Settings::new(record.resource.clone(), self.config.outstanding_messages_max)?;
+        let settings = Settings::new(record.resource.clone(), &self.config)?;
         let topic = self.topics.log().topic(&record.log);
         let topic = topic.ok_or_else(|| {
             PubsubError::precondition(format!("its topic, {} in the log, is gone: delete it", record.log))

@@ -4,6 +4,7 @@ mod answers;
 mod fetch;
 mod pump;
 mod settings;
+mod transform;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

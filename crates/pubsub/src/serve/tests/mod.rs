@@ -2,6 +2,7 @@
 
 mod resources;
 mod streams;
+mod transforms;
 
 use std::path::Path;
 use std::sync::Arc;
