@@ -32,6 +32,10 @@ pub struct PubsubConfig {
     pub in_flight_bytes_max: usize,
     /// Most open streams.
     pub streams_max: usize,
+    /// Most messages of one subscription that are pushed at once.
+    pub push_messages_max: usize,
+    /// Most requests of all push subscriptions that are out at once.
+    pub push_requests_max: usize,
     /// How long a stream may stay open; clients open another one then.
     pub stream_lifetime: Duration,
     /// How long a pull waits for a message before it is answered empty.
@@ -53,6 +57,8 @@ impl PubsubConfig {
             requests_in_flight_max: 1_024,
             in_flight_bytes_max: 256 << 20,
             streams_max: 20_000,
+            push_messages_max: 100,
+            push_requests_max: 1_000,
             stream_lifetime: Duration::from_secs(30 * 60),
             pull_wait: Duration::from_secs(10),
         }

@@ -23,6 +23,7 @@ mod names;
 mod progress;
 mod proto;
 mod publish;
+mod push;
 mod ranges;
 mod registry;
 mod serve;

@@ -24,6 +24,7 @@ use crate::machine::Holder;
 use crate::names::{Kind, Name};
 use crate::proto::v1;
 use crate::publish;
+use crate::push::{PushClient, push};
 use crate::registry::{Registry, Resources};
 use crate::subscription::{Clock, Parts, Subscription, Use, pump};
 use crate::sync::lock;
@@ -52,6 +53,7 @@ pub struct Broker {
     pub(crate) requests: Arc<Semaphore>,
     /// Bytes of request bodies.
     pub(crate) bodies: Arc<Budget>,
+    push: Arc<PushClient>,
     runtime: Handle,
 }
 
@@ -106,6 +108,8 @@ impl Broker {
         let subscription = Arc::new(Subscription::new(parts, Arc::clone(&self.acks), self.clock, self.epoch));
         if is_open {
             self.runtime.spawn(pump(Arc::clone(&subscription), Arc::clone(&self.topics)));
+            let (client, messages_max) = (Arc::clone(&self.push), self.config.push_messages_max);
+            self.runtime.spawn(push(Arc::clone(&subscription), client, self.new_holder(), messages_max));
         }
         let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
         subscriptions.insert(name, Arc::clone(&subscription));

@@ -17,6 +17,7 @@ use crate::config::PubsubConfig;
 use crate::error::PubsubError;
 use crate::names::{Kind, Name};
 use crate::progress::{Change, Progress};
+use crate::push::PushClient;
 use crate::registry::{Registry, RegistryError, Resources, SubscriptionRecord};
 use crate::subscription::{Clock, Parts, Settings};
 use crate::topics::Topics;
@@ -55,6 +56,7 @@ impl Broker {
         let streams = Arc::new(Semaphore::new(config.streams_max));
         let requests = Arc::new(Semaphore::new(config.requests_in_flight_max));
         let bodies = Budget::new(config.in_flight_bytes_max);
+        let push = PushClient::new(config.push_requests_max);
         let broker = Arc::new(Self {
             config,
             topics,
@@ -67,6 +69,7 @@ impl Broker {
             streams,
             requests,
             bodies,
+            push,
             runtime,
         });
         broker.publish_names(&resources);

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::machine::{Backoff, Rules};
 use crate::names::{Kind, Name};
 use crate::proto::v1;
+use crate::push::Endpoint;
 use crate::transforms::Transforms;
 
 /// The name of a topic that is no more, as the service has it.
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) expires_after: Option<Duration>,
     /// The name of the topic that messages go to after too many attempts.
     pub(crate) dead_letter_topic: Option<String>,
+    /// Where messages are pushed to; `None`: they are pulled.
+    pub(crate) push: Option<Endpoint>,
     /// What messages go through before they are delivered.
     pub(crate) transforms: Option<Arc<Transforms>>,
 }
@@ -67,6 +70,12 @@ impl Settings {
             tracked_max: config.outstanding_messages_max,
         };
         let dead_letter_topic = dead_letter.map(|(topic, _)| topic);
+        let push = resource.push_config.as_ref().map(Endpoint::new).transpose()?.flatten();
+        if push.is_some() && rules.exactly_once {
+            return Err(PubsubError::invalid(
+                "enable_exactly_once_delivery and push_config exclude each other: an endpoint has no ack ids",
+            ));
+        }
         let transforms = Transforms::load(&resource.message_transforms, config.transform_child.as_ref())?;
         Ok(Self {
             resource,
@@ -76,6 +85,7 @@ impl Settings {
             retention,
             expires_after,
             dead_letter_topic,
+            push,
             transforms,
         })
     }
@@ -83,9 +93,7 @@ impl Settings {
 
 /// Refuses what would be accepted and then not be done.
 fn refuse_what_is_not_served(resource: &v1::Subscription) -> Result<(), PubsubError> {
-    let what = if resource.push_config.as_ref().is_some_and(|push| !push.push_endpoint.is_empty()) {
-        "push_config is not served yet: leave it out and use Pull or StreamingPull"
-    } else if resource.bigquery_config.is_some() {
+    let what = if resource.bigquery_config.is_some() {
         "bigquery_config is not served yet: configure a [[pipeline]] that reads the topic"
     } else if resource.cloud_storage_config.is_some() || resource.bigtable_config.is_some() {
         "exports to Cloud Storage and Bigtable are not served: use Pull or StreamingPull"
