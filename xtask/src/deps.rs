@@ -64,9 +64,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "millrace-pubsub",
-        ours: &["millrace-model", "millrace-disk", "millrace-log"],
-        never: &["datafusion", "deltalake-core", "parquet", "arrow", "rquickjs"],
-        not_directly: &["opentelemetry-proto"],
+        ours: &["millrace-model", "millrace-disk", "millrace-log", "millrace-udf"],
+        never: &["datafusion", "deltalake-core", "parquet", "arrow"],
+        not_directly: &["opentelemetry-proto", "rquickjs"],
     },
     Rule {
         name: "millrace-lake",

@@ -16,6 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::udf;
 
 const SECONDS_PER_HOUR: u64 = 3600;
 
@@ -92,10 +93,14 @@ pub fn kept_topics(config: &Config) -> BTreeSet<String> {
 }
 
 /// The Pub/Sub port's settings.
-pub fn pubsub(config: &Config, kept_topics: KeptTopics) -> PubsubConfig {
+///
+/// # Errors
+/// When this program's own file is not found.
+pub fn pubsub(config: &Config, kept_topics: KeptTopics) -> Result<PubsubConfig> {
     let own = &config.pubsub;
-    PubsubConfig {
+    Ok(PubsubConfig {
         kept_topics,
+        transform_child: Some(udf::child()?),
         // No topic of the configuration has this name, so it gives what holds for all.
         topic: topic(config, ""),
         backlog_bytes_max: own.backlog_bytes_max,
@@ -103,7 +108,7 @@ pub fn pubsub(config: &Config, kept_topics: KeptTopics) -> PubsubConfig {
         in_flight_bytes_max: own.in_flight_bytes_max,
         streams_max: own.streams_max,
         ..PubsubConfig::new(config.project.clone())
-    }
+    })
 }
 
 /// Which entries go where.

@@ -76,12 +76,18 @@ pub fn limits(udf: &config::Udf) -> Result<UdfConfig> {
         native_plan: udf.native_plan,
         time_limit: Duration::from_millis(udf.time_limit_ms),
         heap_bytes_max: udf.heap_bytes_max,
-        child: Some(ChildCommand {
-            program: std::env::current_exe().context("cannot find this program's own file")?,
-            args: vec!["udf-child".to_owned()],
-        }),
+        child: Some(child()?),
         ..UdfConfig::default()
     })
+}
+
+/// This program as the process that UDFs run in when too many engines are stuck in this one.
+///
+/// # Errors
+/// When it cannot find its own file.
+pub fn child() -> Result<ChildCommand> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(ChildCommand { program, args: vec!["udf-child".to_owned()] })
 }
 
 /// Publishes what has happened inside a pipeline's UDF.

@@ -37,6 +37,11 @@ impl fmt::Display for Offset {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(pub [u8; 16]);
 
+impl TopicId {
+    /// Of messages that are in no topic yet. No topic has it: 128 random bits are never all 0.
+    pub const NONE: Self = Self([0; 16]);
+}
+
 impl fmt::Display for TopicId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use millrace_log::TopicConfig;
+use millrace_udf::ChildCommand;
 
 /// The settings of the Pub/Sub server. [`PubsubConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct PubsubConfig {
     pub backlog_bytes_max: u64,
     /// Messages of one subscription that are out, or wait to be delivered again.
     pub outstanding_messages_max: usize,
+    /// The process that message transforms run in when too many of their engines are stuck here.
+    pub transform_child: Option<ChildCommand>,
     /// Most topics, subscriptions or snapshots, each.
     pub resources_max: usize,
     /// Most requests in hand, streams excepted.
@@ -29,6 +32,10 @@ pub struct PubsubConfig {
     pub in_flight_bytes_max: usize,
     /// Most open streams.
     pub streams_max: usize,
+    /// Most messages of one subscription that are pushed at once.
+    pub push_messages_max: usize,
+    /// Most requests of all push subscriptions that are out at once.
+    pub push_requests_max: usize,
     /// How long a stream may stay open; clients open another one then.
     pub stream_lifetime: Duration,
     /// How long a pull waits for a message before it is answered empty.
@@ -45,10 +52,13 @@ impl PubsubConfig {
             topic: TopicConfig::default(),
             backlog_bytes_max: 8 << 30,
             outstanding_messages_max: 100_000,
+            transform_child: None,
             resources_max: 10_000,
             requests_in_flight_max: 1_024,
             in_flight_bytes_max: 256 << 20,
             streams_max: 20_000,
+            push_messages_max: 100,
+            push_requests_max: 1_000,
             stream_lifetime: Duration::from_secs(30 * 60),
             pull_wait: Duration::from_secs(10),
         }

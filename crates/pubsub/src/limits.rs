@@ -5,6 +5,10 @@
 pub const PUBLISH_BYTES_MAX: usize = 10_000_000;
 /// Most messages of one publish request.
 pub const PUBLISH_MESSAGES_MAX: usize = 1_000;
+/// Longest URL of an endpoint that is pushed to, in bytes.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
+/// Most message transforms of a topic or subscription.
+pub const TRANSFORMS_MAX: usize = 5;
 /// Largest request of any kind that is read at all, in bytes. Above the limit for publishing, so that a
 /// request that is somewhat too large is answered with the rule.
 pub const REQUEST_BYTES_MAX: usize = 12 * 1024 * 1024;

@@ -3,24 +3,47 @@
 use bytes::Bytes;
 use millrace_log::AppendError;
 use millrace_model::limits::ORDERING_KEY_BYTES_MAX;
-use millrace_model::{AttributeBlock, MessageId, NewMessage};
+use millrace_model::{AttributeBlock, MessageId, NewMessage, Offset, TopicId};
 
 use crate::error::PubsubError;
 use crate::limits::{PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
 use crate::proto::v1;
-use crate::topics::Topics;
+use crate::topics::{Named, Topics};
 
 /// Publishes the messages of a request.
 pub(crate) async fn publish(
     topics: &Topics,
     request: v1::PublishRequest,
 ) -> Result<v1::PublishResponse, PubsubError> {
-    let topic = topics.find(&request.topic)?;
+    let Named { topic, intake } = topics.find_named(&request.topic)?;
     let messages = messages(request.messages)?;
-    let appended = topic.append(messages).await.map_err(|error| refusal(&request.topic, &error))?;
-    let id = topic.id();
-    let ids = appended.offsets.into_iter().map(|offset| MessageId { topic: id, offset }.to_string());
-    Ok(v1::PublishResponse { message_ids: ids.collect() })
+    let passed = intake?.pass(&request.topic, messages).await?;
+    let are_kept: Vec<bool> = passed.iter().map(Option::is_some).collect();
+    let messages: Vec<NewMessage> = passed.into_iter().flatten().collect();
+    let offsets = match messages.is_empty() {
+        true => Vec::new(),
+        false => topic.append(messages).await.map_err(|error| refusal(&request.topic, &error))?.offsets,
+    };
+    message_ids(topic.id(), &are_kept, offsets)
+}
+
+/// The ids of a request's messages, in their places. One that was left out has an id, too, as the service
+/// gives it one, though no subscriber will ever see it.
+fn message_ids(
+    topic: TopicId,
+    are_kept: &[bool],
+    offsets: Vec<Offset>,
+) -> Result<v1::PublishResponse, PubsubError> {
+    let mut offsets = offsets.into_iter();
+    let mut message_ids = Vec::with_capacity(are_kept.len());
+    for is_kept in are_kept {
+        let offset = if *is_kept { offsets.next() } else { None };
+        message_ids.push(match offset {
+            Some(offset) => MessageId { topic, offset }.to_string(),
+            None => format!("{topic}-left-out-{:016x}", crate::broker::random()?),
+        });
+    }
+    Ok(v1::PublishResponse { message_ids })
 }
 
 /// Why an append was not taken, to a publisher. All but the last it may try again.

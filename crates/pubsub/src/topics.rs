@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use millrace_log::{Log, Topic};
 
 use crate::error::PubsubError;
+use crate::intake::Intake;
 use crate::names::{Kind, Name};
 
 /// The topics by name. Those of one project are the log's own, under their own names, unless the log's
@@ -16,10 +17,18 @@ pub(crate) struct Topics {
     state: RwLock<State>,
 }
 
+/// A topic that the registry knows.
+#[derive(Clone)]
+pub(crate) struct Named {
+    pub(crate) topic: Arc<Topic>,
+    /// What its messages go through; or why that cannot be had, and nothing is published.
+    pub(crate) intake: Result<Intake, PubsubError>,
+}
+
 #[derive(Default)]
 struct State {
     /// Those that the registry knows.
-    named: BTreeMap<String, Arc<Topic>>,
+    named: BTreeMap<String, Named>,
     /// Topics of the log that belong to another name, or to subscriptions of a deleted topic.
     taken: BTreeSet<String>,
 }
@@ -40,26 +49,32 @@ impl Topics {
     }
 
     /// Says what the registry says: names with their topics, and topics of the log that have no name.
-    pub(crate) fn set(&self, named: BTreeMap<String, Arc<Topic>>, nameless: BTreeSet<String>) {
+    pub(crate) fn set(&self, named: BTreeMap<String, Named>, nameless: BTreeSet<String>) {
         let own = |name: &str, topic: &Topic| {
             Name::parse(Kind::Topic, name)
                 .is_ok_and(|name| name.project == self.project && name.id == topic.name())
         };
-        let foreign = named.iter().filter(|(name, topic)| !own(name, topic));
-        let taken = foreign.map(|(_, topic)| topic.name().to_owned()).chain(nameless).collect();
+        let foreign = named.iter().filter(|(name, named)| !own(name, &named.topic));
+        let taken = foreign.map(|(_, named)| named.topic.name().to_owned()).chain(nameless).collect();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State { named, taken };
     }
 
     /// The topic of that name.
     pub(crate) fn find(&self, text: &str) -> Result<Arc<Topic>, PubsubError> {
+        self.find_named(text).map(|named| named.topic)
+    }
+
+    /// The topic of that name, with what messages go through on their way into it.
+    pub(crate) fn find_named(&self, text: &str) -> Result<Named, PubsubError> {
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(topic) = state.named.get(text) {
-                return Ok(Arc::clone(topic));
+            if let Some(named) = state.named.get(text) {
+                return Ok(named.clone());
             }
         }
         let name = Name::parse(Kind::Topic, text)?;
-        self.own(&name).ok_or_else(|| PubsubError::not_found(text))
+        let topic = self.own(&name).ok_or_else(|| PubsubError::not_found(text))?;
+        Ok(Named { topic, intake: Ok(Intake::default()) })
     }
 
     /// The log's own topic of that name, when it is one of the project's and no other's.

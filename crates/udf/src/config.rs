@@ -99,6 +99,8 @@ pub struct UdfConfig {
     pub child: Option<ChildCommand>,
     /// Whether a UDF that only picks and places parts of the message runs as a native plan.
     pub native_plan: bool,
+    /// Whether a returned message without data is a result. Pub/Sub has such messages; no row comes of one.
+    pub keep_empty_data: bool,
 }
 
 impl Default for UdfConfig {
@@ -118,6 +120,7 @@ impl Default for UdfConfig {
             abandoned_engines_max: 2,
             child: None,
             native_plan: true,
+            keep_empty_data: false,
         }
     }
 }

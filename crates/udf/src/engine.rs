@@ -75,6 +75,7 @@ pub(crate) struct Engine {
     output_bytes_max: usize,
     shape: Shape,
     mode: Mode,
+    keep_empty_data: bool,
     /// Heap in use right after loading.
     loaded_bytes: usize,
     calls: u64,
@@ -131,6 +132,7 @@ impl Engine {
             output_bytes_max: config.output_bytes_max,
             shape: config.shape_of(loaded.parameters),
             mode: config.mode,
+            keep_empty_data: config.keep_empty_data,
             loaded_bytes: 0,
             calls: 0,
             unchecked_bytes: 0,
@@ -198,7 +200,11 @@ impl Engine {
         match smt::read(value) {
             Ok(None) => Verdict::Filtered,
             Ok(Some(Message { data, attributes })) => {
-                self.take_text(ctx, &data, attributes, self.nothing(NO_DATA))
+                let empty = match self.keep_empty_data {
+                    true => Verdict::Row(Returned { attributes: attributes.clone(), ..Returned::default() }),
+                    false => self.nothing(NO_DATA),
+                };
+                self.take_text(ctx, &data, attributes, empty)
             }
             Err(Refused::Form(class, message)) => Verdict::failed(class, message),
             Err(Refused::Thrown(error)) => self.take_error(ctx, &error, input),

@@ -80,7 +80,8 @@ pub(crate) fn encode_config(config: &UdfConfig) -> Vec<u8> {
         put_number(&mut frame, bytes_max as u64);
     }
     put_number(&mut frame, SHAPES.iter().position(|shape| *shape == config.shape).unwrap_or(0) as u64);
-    for flag in [config.mode == Mode::Compatible, config.reproducible, config.console] {
+    let is_compatible = config.mode == Mode::Compatible;
+    for flag in [is_compatible, config.reproducible, config.console, config.keep_empty_data] {
         frame.push(u8::from(flag));
     }
     put_text(&mut frame, &config.function);
@@ -104,6 +105,7 @@ pub(crate) fn decode_config(mut frame: &[u8]) -> io::Result<UdfConfig> {
     config.mode = if take_byte(rest)? == 1 { Mode::Compatible } else { Mode::Strict };
     config.reproducible = take_byte(rest)? == 1;
     config.console = take_byte(rest)? == 1;
+    config.keep_empty_data = take_byte(rest)? == 1;
     config.function = take_text(rest)?;
     while !rest.is_empty() {
         config.scripts.push(Script { name: take_text(rest)?, source: take_text(rest)? });
@@ -270,6 +272,7 @@ mod tests {
             mode: Mode::Compatible,
             reproducible: true,
             console: false,
+            keep_empty_data: true,
             ..UdfConfig::new(vec![script("a.js"), script("b.js")], "f")
         };
         assert_eq!(decode_config(&encode_config(&config)).unwrap(), config);

@@ -2,11 +2,11 @@
 //! come back (<https://cloud.google.com/pubsub/docs/smts/udfs-overview>).
 //!
 //! `message` is `{data, attributes}`, `metadata` is `{message_id, publish_time, ordering_key}`, the last one
-//! only where the message has one. The result is an object with a string `data`, and `attributes`, when
+//! only where the message has one, and the first only when it is in a topic. The result is an object with a string `data`, and `attributes`, when
 //! there are any, of strings within Pub/Sub's limits.
 
 use chrono::DateTime;
-use millrace_model::{AttributeBlock, ErrorClass, Micros};
+use millrace_model::{AttributeBlock, ErrorClass, Micros, TopicId};
 use rquickjs::object::{Filter, Property};
 use rquickjs::{Atom, Ctx, Object, Result, String as JsString, Value};
 
@@ -55,7 +55,10 @@ pub(crate) fn arguments<'js>(ctx: &Ctx<'js>, input: Input<'_>) -> Result<(Object
 
 /// Metadata cannot be changed by the script.
 fn describe(metadata: &Object<'_>, envelope: &Envelope) -> Result<()> {
-    metadata.prop("message_id", Property::from(envelope.id.to_string()).enumerable())?;
+    // A message on its way into a topic has no id yet.
+    if envelope.id.topic != TopicId::NONE {
+        metadata.prop("message_id", Property::from(envelope.id.to_string()).enumerable())?;
+    }
     metadata.prop("publish_time", Property::from(timestamp(envelope.publish_time)).enumerable())?;
     if !envelope.ordering_key.is_empty() {
         metadata.prop("ordering_key", Property::from(envelope.ordering_key.as_str()).enumerable())?;

@@ -6,8 +6,9 @@ mod common;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Full, Outcome, batch_of, config, full, load, row, run, run_batch};
-use millrace_model::ErrorClass;
+use millrace_model::{ErrorClass, MessageBatch, MessageLayout, Micros, Offset, TopicId};
 use millrace_udf::{MESSAGE_TRANSFORM_SCRIPT_BYTES_MAX, Mode, Returned, Shape, Udf, UdfConfig, Verdict};
 
 fn transform(body: &str) -> Udf {
@@ -124,6 +125,25 @@ fn a_message_without_data_is_no_row() {
     let compatible = UdfConfig { mode: Mode::Compatible, shape: Shape::MessageTransform, ..config(source) };
     let udf = Udf::load(compatible).unwrap();
     assert_eq!(run_batch(&udf, &messages()), [Outcome::Filtered]);
+}
+
+#[test]
+fn a_message_without_data_may_be_kept() {
+    let source = "function f(message, metadata) { message.data = ''; message.attributes.id = String(metadata.message_id); return message }";
+    let udf = Udf::load(UdfConfig { keep_empty_data: true, ..config(source) }).unwrap();
+    let mut batch = MessageBatch::new(TopicId::NONE);
+    let buffer = batch.add_buffer(Bytes::from_static(b"{}"));
+    batch.push(MessageLayout {
+        offset: Offset(0),
+        publish_time: Micros(0),
+        buffer,
+        data: 0..2,
+        attributes: 0..0,
+        ordering_key: 0..0,
+    });
+    let attributes = Some(vec![("id".to_owned(), "undefined".to_owned())]);
+    let returned = Returned { attributes, ..Returned::default() };
+    assert_eq!(udf.evaluator().unwrap().evaluate(&batch, 0..1), [Verdict::Row(returned)]);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn open_broker(
     node: &Node,
     runtime: &Handle,
 ) -> Result<Arc<Broker>> {
-    let (settings, log) = (settings::pubsub(config, kept_topics.clone()), Arc::clone(node.log()));
+    let (settings, log) = (settings::pubsub(config, kept_topics.clone())?, Arc::clone(node.log()));
     Broker::open(settings, Arc::new(StdDisk), &data.pubsub(), log, runtime.clone())
         .context("cannot open the subscriptions of the Pub/Sub port")
 }

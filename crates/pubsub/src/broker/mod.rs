@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use millrace_log::{CursorConfig, Topic};
+use millrace_log::CursorConfig;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -19,14 +19,16 @@ use crate::acklog::{AckLog, Uid};
 use crate::budget::Budget;
 use crate::config::PubsubConfig;
 use crate::error::PubsubError;
+use crate::intake::Intake;
 use crate::machine::Holder;
 use crate::names::{Kind, Name};
 use crate::proto::v1;
 use crate::publish;
+use crate::push::{PushClient, push};
 use crate::registry::{Registry, Resources};
 use crate::subscription::{Clock, Parts, Subscription, Use, pump};
 use crate::sync::lock;
-use crate::topics::Topics;
+use crate::topics::{Named, Topics};
 
 pub use open::OpenError;
 pub use subscriptions::SubscriptionFigures;
@@ -51,6 +53,7 @@ pub struct Broker {
     pub(crate) requests: Arc<Semaphore>,
     /// Bytes of request bodies.
     pub(crate) bodies: Arc<Budget>,
+    push: Arc<PushClient>,
     runtime: Handle,
 }
 
@@ -105,6 +108,8 @@ impl Broker {
         let subscription = Arc::new(Subscription::new(parts, Arc::clone(&self.acks), self.clock, self.epoch));
         if is_open {
             self.runtime.spawn(pump(Arc::clone(&subscription), Arc::clone(&self.topics)));
+            let (client, messages_max) = (Arc::clone(&self.push), self.config.push_messages_max);
+            self.runtime.spawn(push(Arc::clone(&subscription), client, self.new_holder(), messages_max));
         }
         let mut subscriptions = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
         subscriptions.insert(name, Arc::clone(&subscription));
@@ -119,12 +124,25 @@ impl Broker {
     /// Tells the names of topics to those who look them up.
     fn publish_names(&self, resources: &Resources) {
         let log = self.topics.log();
-        let named: BTreeMap<String, Arc<Topic>> = resources
+        let named: BTreeMap<String, Named> = resources
             .topics
             .iter()
-            .filter_map(|(name, record)| Some((name.to_string(), log.topic(&record.log)?)))
+            .filter_map(|(name, record)| {
+                let (name, topic) = (name.to_string(), log.topic(&record.log)?);
+                let intake = self.intake(&name, &record.resource);
+                Some((name, Named { topic, intake }))
+            })
             .collect();
         self.topics.set(named, nameless(resources));
+    }
+
+    fn intake(&self, name: &str, resource: &v1::Topic) -> Result<Intake, PubsubError> {
+        let before = self.topics.find_named(name).ok().and_then(|named| named.intake.ok());
+        let intake = Intake::load(resource, self.config.transform_child.as_ref(), before.as_ref());
+        intake.map_err(|error| {
+            tracing::error!(topic = name, %error, "nothing can be published to a topic: its transforms do not load");
+            PubsubError::precondition(format!("nothing can be published to {name}: {error}"))
+        })
     }
 
     /// Removes topics of the log that no name and no subscription leads to any more.
@@ -186,6 +204,6 @@ fn cursor_name(kind: Kind, uid: Uid) -> String {
 }
 
 /// A number that was never used before, as far as chance goes.
-fn random() -> Result<u64, PubsubError> {
+pub(crate) fn random() -> Result<u64, PubsubError> {
     getrandom::u64().map_err(|error| PubsubError::unavailable(format!("no random numbers: {error}")))
 }

@@ -17,6 +17,7 @@ use crate::config::PubsubConfig;
 use crate::error::PubsubError;
 use crate::names::{Kind, Name};
 use crate::progress::{Change, Progress};
+use crate::push::PushClient;
 use crate::registry::{Registry, RegistryError, Resources, SubscriptionRecord};
 use crate::subscription::{Clock, Parts, Settings};
 use crate::topics::Topics;
@@ -55,6 +56,7 @@ impl Broker {
         let streams = Arc::new(Semaphore::new(config.streams_max));
         let requests = Arc::new(Semaphore::new(config.requests_in_flight_max));
         let bodies = Budget::new(config.in_flight_bytes_max);
+        let push = PushClient::new(config.push_requests_max);
         let broker = Arc::new(Self {
             config,
             topics,
@@ -67,6 +69,7 @@ impl Broker {
             streams,
             requests,
             bodies,
+            push,
             runtime,
         });
         broker.publish_names(&resources);
@@ -82,7 +85,7 @@ impl Broker {
     }
 
     fn resume(&self, name: &Name, record: &SubscriptionRecord, image: &Image) -> Result<(), PubsubError> {
-        let settings = Settings::new(record.resource.clone(), self.config.outstanding_messages_max)?;
+        let settings = Settings::new(record.resource.clone(), &self.config)?;
         let topic = self.topics.log().topic(&record.log);
         let topic = topic.ok_or_else(|| {
             PubsubError::precondition(format!("its topic, {} in the log, is gone: delete it", record.log))

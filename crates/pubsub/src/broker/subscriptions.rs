@@ -50,7 +50,7 @@ impl Broker {
         resource: v1::Subscription,
     ) -> Result<v1::Subscription, PubsubError> {
         let name = Name::parse(Kind::Subscription, &resource.name)?;
-        let settings = Settings::new(resource, self.config.outstanding_messages_max)?;
+        let settings = Settings::new(resource, &self.config)?;
         let mut registry = self.registry();
         if registry.resources().subscriptions.contains_key(&name) {
             return Err(PubsubError::exists(&settings.resource.name));
@@ -106,7 +106,7 @@ impl Broker {
         let found = registry.resources().subscriptions.get(&name).cloned();
         let record = found.ok_or_else(|| PubsubError::not_found(&given.name))?;
         let merged = merge(&record.resource, &given, &paths)?;
-        let settings = Settings::new(merged, self.config.outstanding_messages_max)?;
+        let settings = Settings::new(merged, &self.config)?;
         let resource = settings.resource.clone();
         registry.change(|resources| {
             resources.subscriptions.insert(name, SubscriptionRecord { resource: resource.clone(), ..record });

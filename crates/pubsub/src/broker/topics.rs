@@ -7,6 +7,7 @@ use millrace_log::TopicConfig;
 
 use super::{Broker, random};
 use crate::error::PubsubError;
+use crate::intake::Intake;
 use crate::names::{Kind, Name};
 use crate::proto::{merge, v1};
 use crate::registry::{Resources, TopicRecord};
@@ -30,7 +31,7 @@ const CHANGEABLE: [&str; 8] = [
 impl Broker {
     pub(crate) fn create_topic(&self, mut resource: v1::Topic) -> Result<v1::Topic, PubsubError> {
         let name = Name::parse(Kind::Topic, &resource.name)?;
-        check(&resource)?;
+        self.check(&resource)?;
         let mut registry = self.registry();
         if registry.resources().topics.contains_key(&name) || self.topics.own(&name).is_some() {
             return Err(PubsubError::exists(&resource.name));
@@ -73,7 +74,7 @@ impl Broker {
         let mut registry = self.registry();
         let record = self.record_of(registry.resources(), &name, &given.name)?;
         let resource = merge(&record.resource, &given, &paths)?;
-        check(&resource)?;
+        self.check(&resource)?;
         registry.change(|resources| {
             resources
                 .topics
@@ -111,6 +112,11 @@ impl Broker {
         self.resettle_subscriptions(registry.resources(), &record.log);
         self.remove_unused(registry.resources(), [record.log]);
         Ok(())
+    }
+
+    fn check(&self, resource: &v1::Topic) -> Result<(), PubsubError> {
+        check(resource)?;
+        Intake::load(resource, self.config.transform_child.as_ref(), None).map(|_| ())
     }
 
     /// What the registry has of a topic, or would have.
@@ -162,10 +168,7 @@ impl Broker {
     /// Tells subscriptions of a topic what the registry says of them now.
     fn resettle_subscriptions(&self, resources: &Resources, log: &str) {
         for (name, record) in resources.subscriptions.iter().filter(|(_, record)| record.log == log) {
-            let settings = crate::subscription::Settings::new(
-                record.resource.clone(),
-                self.config.outstanding_messages_max,
-            );
+            let settings = crate::subscription::Settings::new(record.resource.clone(), &self.config);
             if let (Ok(subscription), Ok(settings)) = (self.subscription(&name.to_string()), settings) {
                 subscription.set_settings(settings);
             }
@@ -206,8 +209,6 @@ fn check(resource: &v1::Topic) -> Result<(), PubsubError> {
         "schema_settings are not served yet: leave them out, and check messages in a UDF"
     } else if resource.ingestion_data_source_settings.is_some() {
         "ingestion_data_source_settings are not served: publish to the topic"
-    } else if !resource.message_transforms.is_empty() {
-        "message_transforms are not served yet: configure a [[pipeline]] with a UDF"
     } else if !resource.kms_key_name.is_empty() {
         "kms_key_name is not served: put the data directory on an encrypted disk"
     } else {

@@ -79,15 +79,26 @@ impl Machine {
 
     /// The message is given back: it may be delivered again, by the rules at once.
     pub(crate) fn nack(&mut self, ticket: Ticket, now: Moment) -> Answer {
+        self.nack_for(ticket, now, Moment::ZERO)
+    }
+
+    /// The same, but where the rules neither make it wait nor ever give it up it waits for `pause`.
+    pub(crate) fn nack_for(&mut self, ticket: Ticket, now: Moment, pause: Moment) -> Answer {
         self.expire(now);
+        let pause = if self.rules.counts_failures() { Moment::ZERO } else { pause };
         match self.lease_of(ticket) {
             Some(State::Leased { .. }) => {
-                self.fail(ticket.offset, now);
+                self.fail(ticket.offset, now, pause);
                 Answer::Taken
             }
             _ if self.is_done(ticket) => Answer::Already,
             _ => Answer::Stale,
         }
+    }
+
+    /// Whether the lease still lasts that was given with the ticket.
+    pub(crate) fn is_leased(&self, ticket: Ticket) -> bool {
+        matches!(self.lease_of(ticket), Some(State::Leased { .. }))
     }
 
     fn is_done(&self, ticket: Ticket) -> bool {
@@ -102,13 +113,13 @@ impl Machine {
     }
 
     /// A leased message was not dealt with: counts that, and decides when it may be delivered again.
-    pub(super) fn fail(&mut self, offset: u64, now: Moment) {
+    pub(super) fn fail(&mut self, offset: u64, now: Moment, pause: Moment) {
         let failures = self.progress.failures_of(offset).saturating_add(1);
         if self.rules.counts_failures() {
             self.record(Change::Failed { offset, failures });
         }
         let is_dead = self.rules.attempts_max.is_some_and(|max| failures >= max);
-        let wait = self.rules.backoff.map_or(Moment::ZERO, |backoff| backoff.after(failures));
+        let wait = self.rules.backoff.map_or(pause, |backoff| backoff.after(failures));
         let state = match is_dead {
             true => State::Dead,
             false if wait.is_zero() => State::Ready,

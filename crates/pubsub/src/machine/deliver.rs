@@ -156,7 +156,7 @@ impl Machine {
         while let Some((moment, offset)) = self.timers.first().copied().filter(|(moment, _)| *moment <= now) {
             match self.state_of(offset) {
                 Some(State::Leased { .. }) => {
-                    self.fail(offset, moment.max(now));
+                    self.fail(offset, moment.max(now), Moment::ZERO);
                     expired += 1;
                 }
                 Some(State::Waiting { .. }) => self.wait_is_over(offset),

@@ -156,7 +156,7 @@ pub(super) async fn pull(broker: Arc<Broker>, request: v1::PullRequest) -> Answe
     let wait = if request.return_immediately { Duration::ZERO } else { broker.config.pull_wait };
     let until = tokio::time::Instant::now() + wait;
     loop {
-        subscription.must_be_open()?;
+        subscription.must_be_pulled()?;
         let lease = subscription.settings().ack_deadline;
         let fetched = subscription.fetch(holder, room, lease).await?;
         if !fetched.messages.is_empty() || wait.is_zero() {

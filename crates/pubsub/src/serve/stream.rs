@@ -46,7 +46,7 @@ pub(super) async fn open(
         first.map_err(|_| Status::deadline_exceeded("no request came that names a subscription"))??;
     let first = first.ok_or_else(|| Status::invalid_argument("the first request names a subscription"))?;
     let subscription = broker.subscription(&first.subscription)?;
-    subscription.must_be_open()?;
+    subscription.must_be_pulled()?;
     let lease = match first.stream_ack_deadline_seconds {
         0 => subscription.settings().ack_deadline,
         seconds => deadline(seconds)?,
@@ -172,6 +172,7 @@ impl Stream {
         let confirms = response.acknowledge_confirmation.is_some()
             || response.modify_ack_deadline_confirmation.is_some();
         if self.try_now && self.has_room() {
+            self.subscription.must_be_pulled()?;
             let fetched = self.subscription.fetch(self.holder, RESPONSE, self.lease).await?;
             self.try_now = !fetched.messages.is_empty();
             self.is_full = fetched.is_full;

@@ -93,6 +93,29 @@ impl Subscription {
         Ok(Answers { ids, verdicts })
     }
 
+    /// Gives a delivery of this process more time; answers whether its lease still lasted.
+    pub(crate) fn extend(&self, ack_id: &str, lease: Duration) -> bool {
+        let Some((_, ticket)) = ack_id::read(ack_id) else { return false };
+        let (answer, _) = self.change(|machine, now| machine.extend(ticket, now, now.saturating_add(lease)));
+        answer == Answer::Taken
+    }
+
+    /// Acks a delivery of this process, or gives it back. Nobody waits for the sync: what was acked shortly
+    /// before a crash comes again.
+    pub(crate) fn answer(&self, ack_id: &str, is_done: bool) {
+        let Some((_, ticket)) = ack_id::read(ack_id) else { return };
+        let (answer, _) = self.change(|machine, now| match is_done {
+            true => machine.ack(ticket, now),
+            false => machine.nack(ticket, now),
+        });
+        match (is_done, answer) {
+            (true, Answer::Taken) => self.count("millrace_pubsub_acked_total", 1),
+            (true, _) => self.count("millrace_pubsub_stale_acks_total", 1),
+            (false, _) => self.count("millrace_pubsub_nacked_total", 1),
+        }
+        self.available.notify_one();
+    }
+
     fn tickets(&self, ids: &[String]) -> Result<Vec<Ticket>, PubsubError> {
         ids.iter()
             .map(|id| match ack_id::read(id) {

@@ -4,10 +4,11 @@ mod answers;
 mod fetch;
 mod pump;
 mod settings;
+mod transform;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use millrace_log::{Cursor, Topic};
@@ -61,7 +62,7 @@ pub(crate) struct Subscription {
     pub(crate) name: Name,
     pub(crate) uid: Uid,
     pub(crate) topic: Arc<Topic>,
-    settings: RwLock<Arc<Settings>>,
+    settings: watch::Sender<Arc<Settings>>,
     machine: Mutex<Machine>,
     /// Who has it reads on in the topic; the others wait, in order.
     turn: tokio::sync::Mutex<()>,
@@ -111,7 +112,7 @@ impl Subscription {
             name,
             uid,
             topic,
-            settings: RwLock::new(Arc::new(settings)),
+            settings: watch::Sender::new(Arc::new(settings)),
             turn: tokio::sync::Mutex::default(),
             available: Notify::new(),
             wakers: Mutex::default(),
@@ -127,13 +128,18 @@ impl Subscription {
 
     /// The settings in force.
     pub(crate) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// The settings in force, and when they change.
+    pub(crate) fn watch_settings(&self) -> watch::Receiver<Arc<Settings>> {
+        self.settings.subscribe()
     }
 
     /// Other settings from here on.
     pub(crate) fn set_settings(&self, settings: Settings) {
         let rules = settings.rules;
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.settings.send_replace(Arc::new(settings));
         // Nothing is decided by it now, so nothing has to be written down.
         lock(&self.machine).set_rules(rules);
         self.available.notify_one();
@@ -164,6 +170,18 @@ impl Subscription {
         }
     }
 
+    /// Fails unless clients may get its messages by asking.
+    pub(crate) fn must_be_pulled(&self) -> Result<(), PubsubError> {
+        self.must_be_open()?;
+        if self.settings.borrow().push.is_some() {
+            return Err(PubsubError::precondition(format!(
+                "{} pushes its messages: clear its push_config to pull them",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
     /// How long nobody has used it.
     pub(crate) fn idle(&self, now: Micros) -> std::time::Duration {
         now.since(Micros(self.last_used.load(Ordering::Relaxed)))
@@ -181,6 +199,11 @@ impl Subscription {
         lock(&self.wakers).insert(holder, Arc::clone(&waker));
         lock(&self.machine).open_holder(holder, messages_max, bytes_max);
         waker
+    }
+
+    /// Changes how much a holder may hold.
+    pub(crate) fn limit_holder(&self, holder: Holder, messages_max: u64, bytes_max: u64) {
+        lock(&self.machine).open_holder(holder, messages_max, bytes_max);
     }
 
     /// Whether a holder may get anything at all now.
@@ -295,7 +318,7 @@ impl Subscription {
         (answer, commit)
     }
 
-    fn count(&self, metric: &'static str, count: u64) {
+    pub(crate) fn count(&self, metric: &'static str, count: u64) {
         metrics::counter!(metric, "subscription" => self.name.to_string()).increment(count);
     }
 }

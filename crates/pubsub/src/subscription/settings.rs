@@ -1,13 +1,17 @@
 //! A subscription's settings: what a request may say, what it means where it says nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::PubsubConfig;
 use crate::error::PubsubError;
 use crate::filter::Filter;
 use crate::limits;
 use crate::machine::{Backoff, Rules};
 use crate::names::{Kind, Name};
 use crate::proto::v1;
+use crate::push::Endpoint;
+use crate::transforms::Transforms;
 
 /// The name of a topic that is no more, as the service has it.
 pub(crate) const DELETED_TOPIC: &str = "_deleted_topic_";
@@ -26,11 +30,15 @@ pub(crate) struct Settings {
     pub(crate) expires_after: Option<Duration>,
     /// The name of the topic that messages go to after too many attempts.
     pub(crate) dead_letter_topic: Option<String>,
+    /// Where messages are pushed to; `None`: they are pulled.
+    pub(crate) push: Option<Endpoint>,
+    /// What messages go through before they are delivered.
+    pub(crate) transforms: Option<Arc<Transforms>>,
 }
 
 impl Settings {
     /// Checks a resource and fills in what it does not say.
-    pub(crate) fn new(mut resource: v1::Subscription, outstanding_max: usize) -> Result<Self, PubsubError> {
+    pub(crate) fn new(mut resource: v1::Subscription, config: &PubsubConfig) -> Result<Self, PubsubError> {
         refuse_what_is_not_served(&resource)?;
         check_labels(&resource.labels)?;
         let seconds = &mut resource.ack_deadline_seconds;
@@ -59,23 +67,36 @@ impl Settings {
             exactly_once: resource.enable_exactly_once_delivery,
             backoff,
             attempts_max: dead_letter.as_ref().map(|(_, attempts)| *attempts),
-            tracked_max: outstanding_max,
+            tracked_max: config.outstanding_messages_max,
         };
         let dead_letter_topic = dead_letter.map(|(topic, _)| topic);
-        Ok(Self { resource, ack_deadline, filter, rules, retention, expires_after, dead_letter_topic })
+        let push = resource.push_config.as_ref().map(Endpoint::new).transpose()?.flatten();
+        if push.is_some() && rules.exactly_once {
+            return Err(PubsubError::invalid(
+                "enable_exactly_once_delivery and push_config exclude each other: an endpoint has no ack ids",
+            ));
+        }
+        let transforms = Transforms::load(&resource.message_transforms, config.transform_child.as_ref())?;
+        Ok(Self {
+            resource,
+            ack_deadline,
+            filter,
+            rules,
+            retention,
+            expires_after,
+            dead_letter_topic,
+            push,
+            transforms,
+        })
     }
 }
 
 /// Refuses what would be accepted and then not be done.
 fn refuse_what_is_not_served(resource: &v1::Subscription) -> Result<(), PubsubError> {
-    let what = if resource.push_config.as_ref().is_some_and(|push| !push.push_endpoint.is_empty()) {
-        "push_config is not served yet: leave it out and use Pull or StreamingPull"
-    } else if resource.bigquery_config.is_some() {
+    let what = if resource.bigquery_config.is_some() {
         "bigquery_config is not served yet: configure a [[pipeline]] that reads the topic"
     } else if resource.cloud_storage_config.is_some() || resource.bigtable_config.is_some() {
         "exports to Cloud Storage and Bigtable are not served: use Pull or StreamingPull"
-    } else if !resource.message_transforms.is_empty() {
-        "message_transforms are not served yet: configure a [[pipeline]] with a UDF"
     } else {
         return Ok(());
     };
@@ -177,9 +198,13 @@ mod tests {
         Some(prost_types::Duration { seconds, nanos: 0 })
     }
 
+    fn config() -> PubsubConfig {
+        PubsubConfig::new("local".to_owned())
+    }
+
     #[test]
     fn defaults_are_the_services() {
-        let settings = Settings::new(v1::Subscription::default(), 10).unwrap();
+        let settings = Settings::new(v1::Subscription::default(), &config()).unwrap();
         assert_eq!(settings.resource.ack_deadline_seconds, 10);
         assert_eq!(settings.retention, Duration::from_secs(7 * 86_400));
         assert_eq!(settings.expires_after, Some(Duration::from_secs(31 * 86_400)));
@@ -193,7 +218,7 @@ mod tests {
             expiration_policy: Some(v1::ExpirationPolicy { ttl: None }),
             ..v1::Subscription::default()
         };
-        let settings = Settings::new(policies, 10).unwrap();
+        let settings = Settings::new(policies, &config()).unwrap();
         let backoff = Backoff { min: Duration::from_secs(10), max: Duration::from_secs(600) };
         assert_eq!((settings.rules.backoff, settings.rules.attempts_max), (Some(backoff), Some(5)));
         assert_eq!(settings.expires_after, None);
@@ -232,7 +257,7 @@ mod tests {
                 "larger than",
             ),
         ] {
-            let error = Settings::new(resource, 10).unwrap_err();
+            let error = Settings::new(resource, &config()).unwrap_err();
             assert_eq!(error.code(), tonic::Code::InvalidArgument);
             assert!(error.to_string().contains(rule), "{error}");
         }

@@ -1,7 +1,9 @@
 //! The services as clients see them, in this process, over a disk that loses what was not synced.
 
+mod push;
 mod resources;
 mod streams;
+mod transforms;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -45,10 +45,10 @@ async fn errors_name_the_resource_and_the_rule() {
     let push = v1::Subscription {
         name: "projects/p/subscriptions/other".to_owned(),
         topic: TOPIC.to_owned(),
-        push_config: Some(v1::PushConfig { push_endpoint: "http://x".to_owned(), ..Default::default() }),
+        push_config: Some(v1::PushConfig { push_endpoint: "nonsense".to_owned(), ..Default::default() }),
         ..Default::default()
     };
-    check(subscriber.create_subscription(push).await.unwrap_err(), Code::Unimplemented, "use Pull");
+    check(subscriber.create_subscription(push).await.unwrap_err(), Code::InvalidArgument, "http://");
     let pull = v1::PullRequest { subscription: SUBSCRIPTION.to_owned(), ..Default::default() };
     check(subscriber.pull(pull).await.unwrap_err(), Code::InvalidArgument, "max_messages");
     let ack = |id: &str| v1::AcknowledgeRequest {
