@@ -17,6 +17,9 @@ pub struct PubsubError {
 
 /// What the service says of an ack id that is not good any more, and never will be.
 pub(crate) const INVALID_ACK_ID: &str = "PERMANENT_FAILURE_INVALID_ACK_ID";
+/// What the service gives as the reason then. Clients look for it: without it, Google's PHP client takes the
+/// error for one of the whole request.
+const ACK_ID_FAILURE: &str = "EXACTLY_ONCE_ACKID_FAILURE";
 /// What the service says of an ack that may be tried again.
 pub(crate) const TRY_AGAIN: &str = "TRANSIENT_FAILURE_SERVICE_UNAVAILABLE";
 
@@ -86,7 +89,7 @@ impl From<PubsubError> for Status {
         }
         let metadata: HashMap<String, String> =
             error.ack_ids.into_iter().map(|(id, reason)| (id, reason.to_owned())).collect();
-        let details = ErrorDetails::with_error_info("ACK_IDS", "pubsub.googleapis.com", metadata);
+        let details = ErrorDetails::with_error_info(ACK_ID_FAILURE, "pubsub.googleapis.com", metadata);
         Self::with_error_details(error.code, error.message, details)
     }
 }

@@ -185,7 +185,7 @@ pub(super) async fn acknowledge(broker: Arc<Broker>, request: v1::AcknowledgeReq
     }
     let stale = answers.with(Verdict::Stale).map(|id| (id.clone(), INVALID_ACK_ID));
     let mut bad: Vec<_> = stale.collect();
-    let code = if durable.is_err() { Code::Unavailable } else { Code::FailedPrecondition };
+    let code = if durable.is_err() { Code::Unavailable } else { Code::InvalidArgument };
     if durable.is_err() {
         bad.extend(answers.with(Verdict::Good).map(|id| (id.clone(), TRY_AGAIN)));
     }
@@ -205,7 +205,7 @@ pub(super) async fn modify_ack_deadline(
         return Ok(());
     }
     let bad: Vec<_> = answers.with(Verdict::Stale).map(|id| (id.clone(), INVALID_ACK_ID)).collect();
-    if bad.is_empty() { Ok(()) } else { Err(PubsubError::ack_ids(Code::FailedPrecondition, bad)) }
+    if bad.is_empty() { Ok(()) } else { Err(PubsubError::ack_ids(Code::InvalidArgument, bad)) }
 }
 
 fn check_ids(ids: &[String]) -> Answer<()> {

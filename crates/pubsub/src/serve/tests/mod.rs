@@ -200,11 +200,14 @@ async fn exactly_once_tells_which_acks_are_stale() {
     let second = server.pull().await;
     assert_eq!(texts(&second), ["b"]);
     let error = server.ack(&first).await.unwrap_err();
-    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert_eq!(error.code(), Code::InvalidArgument);
     let details = tonic_types::StatusExt::get_error_details(&error);
-    let metadata = &details.error_info().unwrap().metadata;
+    let info = details.error_info().unwrap();
+    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("EXACTLY_ONCE_ACKID_FAILURE", "pubsub.googleapis.com"));
+    let metadata = &info.metadata;
     assert_eq!(metadata.len(), 1);
     assert_eq!(metadata[&first[1].ack_id], "PERMANENT_FAILURE_INVALID_ACK_ID");
+    assert_eq!(server.nack(&first[1..]).await.map_err(|error| error.code()), Err(Code::InvalidArgument));
     server.ack(&second).await.unwrap();
     let server = server.restart();
     assert!(server.pull().await.is_empty());
