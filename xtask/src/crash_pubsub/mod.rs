@@ -157,7 +157,7 @@ fn in_peace(
     kill(&mut server)?;
     let mut server = start_ready(launch, shared)?;
     runtime.block_on(for_each(Sub::ALL, shared, peace::nothing_comes))?;
-    runtime.block_on(seeker.from_the_beginning())?;
+    runtime.block_on(seeker.seek_beginning())?;
     server.stop()
 }
 

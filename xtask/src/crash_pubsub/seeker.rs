@@ -234,7 +234,7 @@ impl Seeker {
     }
 
     /// Goes back to before the first message: all there ever was comes again.
-    pub async fn from_the_beginning(&mut self) -> Result<()> {
+    pub async fn seek_beginning(&mut self) -> Result<()> {
         let time = prost_types::Timestamp::default();
         let request = SeekRequest { subscription: Sub::Sought.path(), target: Some(Target::Time(time)) };
         self.clients.subscriber.seek(request).await?;
