@@ -7,6 +7,7 @@ mod generator;
 mod latency;
 mod load;
 mod log_append;
+mod pubsub;
 mod report;
 mod startup;
 mod warehouse;
@@ -24,7 +25,7 @@ use report::{Figure, Floor};
 pub use bodies::{Body, synthetic_load};
 
 /// All benchmarks, in the order they run.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "log",
     "startup",
     "e2e",
@@ -34,6 +35,7 @@ const NAMES: [&str; 10] = [
     "load",
     "latency-1k",
     "latency-10k",
+    "pubsub",
     "warehouse",
 ];
 
@@ -41,7 +43,7 @@ const NAMES: [&str; 10] = [
 #[derive(clap::Args)]
 pub struct BenchArguments {
     /// Which to run: log, startup, e2e, e2e-javascript, recorded, recorded-javascript, load, latency-1k,
-    /// latency-10k, warehouse
+    /// latency-10k, pubsub, warehouse
     /// [default: all]
     names: Vec<String>,
     /// A tenth of the load or less, for a first look
@@ -53,6 +55,9 @@ pub struct BenchArguments {
     /// Where `warehouse` keeps its table; a second run with the same records does not load again
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Another Pub/Sub server, as HOST:PORT, that `pubsub` measures in the same run (Google's emulator)
+    #[arg(long)]
+    emulator: Option<String>,
     /// The binary to measure instead of building one
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -71,6 +76,8 @@ struct Size {
     latency: Duration,
     append: Duration,
     warehouse: u64,
+    pubsub: u64,
+    backlog: u64,
 }
 
 const FULL: Size = Size {
@@ -79,6 +86,8 @@ const FULL: Size = Size {
     latency: Duration::from_secs(40),
     append: Duration::from_secs(5),
     warehouse: 10_000_000,
+    pubsub: 1_000_000,
+    backlog: 10_000_000,
 };
 const QUICK: Size = Size {
     records: 100_000,
@@ -86,6 +95,8 @@ const QUICK: Size = Size {
     latency: Duration::from_secs(10),
     append: Duration::from_secs(1),
     warehouse: 500_000,
+    pubsub: 100_000,
+    backlog: 200_000,
 };
 
 /// Runs the benchmarks.
@@ -153,6 +164,15 @@ fn run_one(
             let records = arguments.records.unwrap_or(size.warehouse);
             let plan = warehouse::Plan { records, keep: arguments.keep.as_deref() };
             warehouse::measure(launch, directory, &plan)
+        }
+        "pubsub" => {
+            let plan = pubsub::Plan {
+                messages: size.pubsub,
+                backlog: size.backlog,
+                latency: size.latency,
+                emulator: arguments.emulator.as_deref(),
+            };
+            pubsub::measure(launch, plan)
         }
         "latency-1k" => latency::measure("latency-1k", launch, 1_000, size.latency, None),
         _ => {
