@@ -1,5 +1,6 @@
-//! `cargo xtask clients`: people come with the SQL client that they have. A real run takes a recording, then
-//! scripts/postgres_clients.py looks at it with psql and psycopg.
+//! `cargo xtask clients`: people come with the clients that they have. A real run takes a recording, then
+//! scripts/postgres_clients.py looks at it with psql and psycopg, and scripts/pubsub_clients.py uses the Pub/Sub
+//! port with Google's client.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -42,16 +43,23 @@ pub fn run(arguments: &ClientsArguments) -> Result<()> {
         bail!("millrace send ended with {status}");
     }
     server.api().wait_folded(Duration::from_secs(60))?;
+    script(arguments, "scripts/postgres_clients.py", &[&launch.postgres_port().to_string(), USER])?;
+    script(arguments, "scripts/pubsub_clients.py", &[&launch.pubsub_port().to_string()])?;
+    server.stop()
+}
+
+/// Runs a script of clients against the server on loopback.
+fn script(arguments: &ClientsArguments, name: &str, port_and_more: &[&str]) -> Result<()> {
     let done = Command::new(&arguments.python)
-        .arg(workspace::root().join("scripts/postgres_clients.py"))
-        .args(["127.0.0.1", &launch.postgres_port().to_string(), USER])
+        .arg(workspace::root().join(name))
+        .arg("127.0.0.1")
+        .args(port_and_more)
         .env("PGPASSWORD", PASSWORD)
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("cannot run {}", arguments.python.display()))?;
-    server.stop()?;
     if !done.success() {
-        bail!("the clients failed: {done}");
+        bail!("the clients of {name} failed: {done}");
     }
     Ok(())
 }

@@ -63,6 +63,12 @@ const RULES: &[Rule] = &[
         not_directly: &[],
     },
     Rule {
+        name: "millrace-pubsub",
+        ours: &["millrace-model", "millrace-disk", "millrace-log"],
+        never: &["datafusion", "deltalake-core", "parquet", "arrow", "rquickjs"],
+        not_directly: &["opentelemetry-proto"],
+    },
+    Rule {
         name: "millrace-pubsub-source",
         ours: &["millrace-model", "millrace-log"],
         never: &["datafusion", "deltalake-core", "parquet", "arrow", "rquickjs"],
@@ -127,6 +133,7 @@ const RULES: &[Rule] = &[
             "millrace-sql",
             "millrace-server",
             "millrace-postgres",
+            "millrace-pubsub",
             "millrace-generate",
             "millrace-workbench",
             "millrace-template",

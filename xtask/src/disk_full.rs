@@ -121,7 +121,7 @@ fn check(launch: &Launch, server: &mut Server, producer: &Producer) -> Result<()
         );
     }
     server.stop()?;
-    audit(launch)
+    audit(launch).map(drop)
 }
 
 struct Producer {

@@ -63,6 +63,11 @@ impl Launch {
         5433 + self.port_offset
     }
 
+    /// The Pub/Sub port.
+    pub fn pubsub_port(&self) -> u16 {
+        8085 + self.port_offset
+    }
+
     /// The HTTP API.
     pub fn api(&self) -> Api {
         Api::new(format!("http://127.0.0.1:{}", 8080 + self.port_offset), ANSWER_LIMIT)
@@ -315,7 +320,9 @@ fn progress_in(status: &Value) -> Result<Progress> {
 pub fn free_port_offset() -> Result<u16> {
     let first = 10_000 + (std::process::id() % 1_000) as u16;
     let is_free = |offset: &u16| {
-        [4317, 4318, 5433, 8080].iter().all(|port| TcpListener::bind(("127.0.0.1", port + offset)).is_ok())
+        [4317, 4318, 5433, 8080, 8085]
+            .iter()
+            .all(|port| TcpListener::bind(("127.0.0.1", port + offset)).is_ok())
     };
     (first..first + 12_000).step_by(7).find(is_free).context("no free ports")
 }

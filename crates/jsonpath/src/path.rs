@@ -13,6 +13,9 @@ pub enum Step {
 /// Longest path, in steps: deeper than any value that JSON functions look into.
 const STEPS_MAX: usize = 100;
 
+/// An element that no array has.
+const NO_ITEM: usize = usize::MAX;
+
 /// Parses a path. BigQuery keeps `."a.b"` to JSON_VALUE and JSON_QUERY and `['a.b']` to the older
 /// functions; here every function takes both.
 ///
@@ -64,8 +67,12 @@ fn take_subscript(text: &str) -> Option<(Step, &str)> {
             (Step::Key(key), after)
         }
         _ => {
-            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            (Step::Item(text[..end].parse().ok()?), &text[end..])
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+            let index = digits[..end].parse().ok()?;
+            // Before the first element there is none.
+            let index = if text.starts_with('-') { NO_ITEM } else { index };
+            (Step::Item(index), &digits[end..])
         }
     };
     Some((step, after.trim_start().strip_prefix(']')?))
@@ -104,6 +111,7 @@ mod tests {
         assert_eq!(parse(r#"$."event.name".x"#).unwrap(), [key("event.name"), key("x")]);
         assert_eq!(parse("$[ 0 ].größe-1").unwrap(), [Step::Item(0), key("größe-1")]);
         assert_eq!(parse(r"$['it\'s']").unwrap(), [key("it's")]);
+        assert_eq!(parse("$.a[-1]").unwrap(), [key("a"), Step::Item(NO_ITEM)]);
     }
 
     #[test]
@@ -115,7 +123,8 @@ mod tests {
             "$..a",
             "$.*",
             "$[*]",
-            "$[-1]",
+            "$[-]",
+            "$[-1:]",
             "$['a'",
             "$.a b.",
             "$[",

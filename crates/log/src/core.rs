@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use millrace_disk::Disk;
 use millrace_model::{Offset, TopicId};
+use tokio::sync::watch;
 
 use crate::cache::FrameCache;
 use crate::dedup::DedupWindow;
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) shared: Mutex<Shared>,
     /// Told whenever the end moves or the topic closes.
     pub(crate) changed: Condvar,
+    /// The same end, for readers that are async tasks.
+    pub(crate) end: watch::Sender<Offset>,
     /// Held while `topic.json` or `readers.json` is being changed.
     pub(crate) files: Mutex<()>,
     pub(crate) queue: Queue,
@@ -64,6 +67,7 @@ impl Core {
             id: OnceLock::new(),
             shared: Mutex::new(Shared::nothing()),
             changed: Condvar::new(),
+            end: watch::Sender::new(Offset::ZERO),
             files: Mutex::new(()),
             queue: Queue::default(),
             cache: Mutex::new(FrameCache::new(config.cache_bytes_max)),
@@ -157,6 +161,7 @@ impl Core {
         // After the end was moved: nobody may read what lies beyond the end that he is told.
         lock(&self.cache).put_recent(frame);
         self.changed.notify_all();
+        self.end.send_replace(tail.end);
     }
 
     /// Takes note of what the writer remembers.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use millrace_disk::Disk;
 use millrace_model::{Micros, NewMessage, Offset, SourceError, TopicId};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::append::{Append, Appended};
 use crate::core::Core;
@@ -105,6 +105,13 @@ impl Topic {
         self.core.stats()
     }
 
+    /// The topic's durable end, for async tasks that wait for it to move. Threads use
+    /// [`millrace_model::Source::wait`].
+    #[must_use]
+    pub fn watch_end(&self) -> watch::Receiver<Offset> {
+        self.core.end.subscribe()
+    }
+
     /// The offset of the first message published at or after `time`; the end when there is none.
     ///
     /// # Errors
@@ -178,6 +185,7 @@ impl Topic {
         drop(shared);
         self.core.refresh_budget();
         self.core.changed.notify_all();
+        self.core.end.send_replace(tail.end);
     }
 
     /// Brings a topic whose disk failed back to work, when that is due; answers whether it works.

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod deadletter;
+mod pubsub;
+mod views;
 
 use std::path::PathBuf;
 
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{UdfMode, UdfShape};
 
 pub use deadletter::{Chosen, DeadLetter};
+pub use pubsub::{CreateSubscription, Subscription, Topic};
+pub use views::Views;
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
 #[derive(Debug, Parser)]
@@ -83,6 +87,16 @@ pub enum Command {
     Views {
         #[command(subcommand)]
         command: Views,
+    },
+    /// List, make and delete Pub/Sub topics of the running server, and publish to them.
+    Topic {
+        #[command(subcommand)]
+        command: Topic,
+    },
+    /// List, make and delete Pub/Sub subscriptions of the running server, pull from them and seek.
+    Subscription {
+        #[command(subcommand)]
+        command: Subscription,
     },
     /// Show what the running server does.
     Status {
@@ -273,47 +287,6 @@ pub enum QueryFormat {
     Csv,
     Ndjson,
     Parquet,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Views {
-    /// All views, and what is kept of materialised ones.
-    List {
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// The SQL of one, its placeholders filled in.
-    Show { name: String },
-    /// Make a view out of a query, or of CREATE [OR REPLACE] [MATERIALIZED] VIEW ... AS a query.
-    Create {
-        /// Its name: letters, digits and _.
-        name: String,
-        /// The file with its SQL; `-` or none is standard input.
-        file: Option<PathBuf>,
-        /// Put it in the place of a view of that name.
-        #[arg(long)]
-        replace: bool,
-    },
-    /// Remove a view of your own.
-    Drop {
-        name: String,
-        /// Succeed, too, when there is none.
-        #[arg(long)]
-        if_exists: bool,
-    },
-    /// Plan every view over the present tables; fail when one cannot be.
-    Verify {
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// Compute materialised views now and store the results.
-    Refresh {
-        #[arg(required_unless_present = "all")]
-        name: Option<String>,
-        /// All of them.
-        #[arg(long, conflicts_with = "name")]
-        all: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result, anyhow, bail};
 use millrace_model::Micros;
 use millrace_pipeline::{DeskError, VersionAct, VersionChange, VersionDesk};
+use millrace_pubsub::KeptTopics;
 use millrace_server::{
     Control, ControlError, ControlFault, RerunReport, RerunRequest, Steer, UdfChange, UdfEvent, UdfHistory,
     UdfScript, UdfShadow, UdfSource, UpdateReport,
@@ -27,12 +28,20 @@ pub struct Controls {
     origin: Option<Origin>,
     /// What runs. Held while an update is made, so that updates come one after the other.
     config: Mutex<Config>,
+    /// What Pub/Sub's clients must not delete.
+    kept_topics: KeptTopics,
 }
 
 impl Controls {
     /// Of a server that runs with this configuration.
-    pub fn new(node: Arc<Node>, data: DataDir, origin: Option<Origin>, config: Config) -> Self {
-        Self { node, data, origin, config: Mutex::new(config) }
+    pub fn new(
+        node: Arc<Node>,
+        data: DataDir,
+        origin: Option<Origin>,
+        config: Config,
+        kept_topics: KeptTopics,
+    ) -> Self {
+        Self { node, data, origin, config: Mutex::new(config), kept_topics }
     }
 
     fn config(&self) -> MutexGuard<'_, Config> {
@@ -213,6 +222,8 @@ impl Control for Controls {
             let steps = update::steps(&running, &new).map_err(|fixed| {
                 anyhow!("cannot be changed while the server runs: {}; nothing was changed", fixed.join(", "))
             })?;
+            // First, so that no topic is deleted that a step has just found or made.
+            self.kept_topics.extend(settings::kept_topics(&new));
             let changes = self.apply(&new, steps)?;
             Ok((new, changes))
         };

@@ -43,6 +43,9 @@ pub struct ServerAddress {
     pub pid: u32,
     /// The HTTP API, for instance `http://127.0.0.1:8080`.
     pub http: String,
+    /// The Pub/Sub port, when there is one.
+    #[serde(default)]
+    pub pubsub: Option<String>,
 }
 
 impl DataDir {
@@ -59,6 +62,11 @@ impl DataDir {
     /// The tables.
     pub fn lake(&self) -> PathBuf {
         self.root.join("lake")
+    }
+
+    /// Topics' and subscriptions' names, and how far subscriptions are.
+    pub fn pubsub(&self) -> PathBuf {
+        self.root.join("pubsub")
     }
 
     /// The user's views, unless the configuration names another folder.
@@ -224,7 +232,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         let error = data.lock().unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-        let address = ServerAddress { pid: 1, http: "http://127.0.0.1:1".to_owned() };
+        let address = ServerAddress { pid: 1, http: "http://127.0.0.1:1".to_owned(), pubsub: None };
         data.announce(&address).unwrap();
         assert_eq!(data.running_server().unwrap(), Some(address));
         drop(lock);

@@ -95,6 +95,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Deadletter { command } => return command::deadletter::deadletter(&config, &command),
         Command::Log { command } => return command::log::log(&config, &command),
         Command::Views { command } => return command::views::views(&config, &command),
+        Command::Topic { command } => command::pubsub::topic(&config, &command)?,
+        Command::Subscription { command } => command::pubsub::subscription(&config, &command)?,
         Command::Status { format } => command::status::status(&config, offset, format)?,
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,

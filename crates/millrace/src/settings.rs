@@ -10,6 +10,7 @@ use millrace_lake::LakeConfig;
 use millrace_log::{LogConfig, TopicConfig};
 use millrace_model::names;
 use millrace_postgres::{Credentials, PostgresConfig};
+use millrace_pubsub::{KeptTopics, PubsubConfig};
 
 use anyhow::{Context, Result};
 
@@ -82,6 +83,27 @@ pub fn postgres(config: &Config, token: Option<&str>) -> Result<Option<PostgresC
         drain_timeout: Duration::from_secs(server.drain_timeout_seconds),
         ..PostgresConfig::default()
     }))
+}
+
+/// Every topic that the configuration depends on, so that Pub/Sub's clients must not delete it.
+pub fn kept_topics(config: &Config) -> BTreeSet<String> {
+    let read = config.pipeline.iter().map(|pipeline| pipeline.topic.clone());
+    topics(config).into_iter().chain(read).chain([names::TOPIC_LOGS.to_owned()]).collect()
+}
+
+/// The Pub/Sub port's settings.
+pub fn pubsub(config: &Config, kept_topics: KeptTopics) -> PubsubConfig {
+    let own = &config.pubsub;
+    PubsubConfig {
+        kept_topics,
+        // No topic of the configuration has this name, so it gives what holds for all.
+        topic: topic(config, ""),
+        backlog_bytes_max: own.backlog_bytes_max,
+        outstanding_messages_max: own.outstanding_messages_max,
+        in_flight_bytes_max: own.in_flight_bytes_max,
+        streams_max: own.streams_max,
+        ..PubsubConfig::new(config.project.clone())
+    }
 }
 
 /// Which entries go where.

@@ -36,6 +36,7 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
     fixed.extend(changed("server.", &old.server, &new.server));
     fixed.extend(changed("ingest.", &old.ingest, &new.ingest));
     fixed.extend(changed("log.", &old.log, &new.log));
+    fixed.extend(changed("pubsub.", &old.pubsub, &new.pubsub));
     fixed.extend(changed("sql.", &old.sql, &new.sql));
     fixed.extend(changed("lake.", &old.lake, &new.lake));
     fixed.extend(changed("replay.", &old.replay, &new.replay));
@@ -141,12 +142,13 @@ mod tests {
     fn what_cannot_be_changed_is_named() {
         let base = config(|_| {});
         type Change = fn(&mut Config);
-        let cases: [(Change, &str); 10] = [
+        let cases: [(Change, &str); 11] = [
             (|config| config.project = "other".to_owned(), "project"),
             (|config| config.data_dir = "other".into(), "data_dir"),
             (|config| config.server.http_port = 1, "server.http_port"),
             (|config| config.server.auth_token_file = Some("token".into()), "server.auth_token_file"),
             (|config| config.log.segment_bytes_max = 1, "log.segment_bytes_max"),
+            (|config| config.pubsub.streams_max = 1, "pubsub.streams_max"),
             (|config| config.sql.views = Some("views".into()), "sql.views"),
             (|config| config.lake.checkpoint_commits = 1, "lake.checkpoint_commits"),
             (|config| config.pipeline[0].table = "a.b".to_owned(), "[[pipeline]] gemini-logs-sub: table"),

@@ -263,6 +263,22 @@ impl MessageBatch {
         }
     }
 
+    /// The payload of the message at `index`, counted from 0, sharing its buffer.
+    ///
+    /// # Panics
+    /// When there is no such message.
+    #[must_use]
+    pub fn data(&self, index: usize) -> Bytes {
+        let layout = &self.layouts[index];
+        self.buffers[layout.buffer].slice(layout.data.clone())
+    }
+
+    /// The index of the message at `offset`.
+    #[must_use]
+    pub fn index_of(&self, offset: Offset) -> Option<usize> {
+        self.layouts.binary_search_by_key(&offset, |layout| layout.offset).ok()
+    }
+
     /// All messages in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = MessageView<'_>> {
         (0..self.len()).map(|index| self.get(index))
@@ -324,6 +340,11 @@ mod tests {
             [b"hello".to_vec(), b"world".to_vec()]
         );
         assert_eq!((batch.first_offset(), batch.next_offset()), (Some(Offset(3)), Some(Offset(6))));
+        assert_eq!(
+            batch.index_of(Offset(5)).map(|index| batch.data(index)),
+            Some(Bytes::from_static(b"world"))
+        );
+        assert_eq!(batch.index_of(Offset(4)), None);
         batch.truncate_at(Offset(5));
         assert_eq!((batch.len(), batch.data_bytes()), (1, 5));
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::bodies::{self, Body};
 use super::generator;
@@ -14,14 +14,39 @@ use crate::server::Launch;
 /// How long the server may take to commit what it has accepted.
 const FOLD_LIMIT: Duration = Duration::from_secs(600);
 
+/// The default pipeline, its script left to the JavaScript engine.
+const WITHOUT_NATIVE_PLAN: &str = r#"
+[[sink]]
+name = "gemini-to-pubsub"
+topic = "gemini-telemetry-logs"
+
+[[pipeline]]
+name = "gemini-logs-sub"
+topic = "gemini-telemetry-logs"
+table = "telemetry.gemini_raw_logs"
+partition = "timestamp"
+clustering = ["logName", "severity"]
+
+[pipeline.udf]
+function = "transform"
+native_plan = false
+"#;
+
+/// The same server, with a configuration that lets JavaScript run what a native plan could.
+pub fn without_native_plan(launch: &Launch, directory: &Path) -> Result<Launch> {
+    let path = directory.join("javascript.toml");
+    std::fs::write(&path, WITHOUT_NATIVE_PLAN).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Launch { config: Some(path), ..launch.clone() })
+}
+
 /// ~1 kB records over OTLP/gRPC.
-pub fn kilobyte_records(launch: &Launch, records: u64) -> Result<Vec<Figure>> {
-    measure("e2e", launch, &bodies::synthetic_load()?, records, Some(Floor::AtLeast(30_000.0)))
+pub fn kilobyte_records(bench: &'static str, launch: &Launch, records: u64) -> Result<Vec<Figure>> {
+    measure(bench, launch, &bodies::synthetic_load()?, records, Some(Floor::AtLeast(30_000.0)))
 }
 
 /// The recorded sessions over OTLP/gRPC, again and again with new times.
-pub fn recorded_records(launch: &Launch, records: u64) -> Result<Vec<Figure>> {
-    measure("recorded", launch, &bodies::recorded()?, records, None)
+pub fn recorded_records(bench: &'static str, launch: &Launch, records: u64) -> Result<Vec<Figure>> {
+    measure(bench, launch, &bodies::recorded()?, records, None)
 }
 
 fn measure(

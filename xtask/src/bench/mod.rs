@@ -24,13 +24,24 @@ use report::{Figure, Floor};
 pub use bodies::{Body, synthetic_load};
 
 /// All benchmarks, in the order they run.
-const NAMES: [&str; 8] =
-    ["log", "startup", "e2e", "recorded", "load", "latency-1k", "latency-10k", "warehouse"];
+const NAMES: [&str; 10] = [
+    "log",
+    "startup",
+    "e2e",
+    "e2e-javascript",
+    "recorded",
+    "recorded-javascript",
+    "load",
+    "latency-1k",
+    "latency-10k",
+    "warehouse",
+];
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub struct BenchArguments {
-    /// Which to run: log, startup, e2e, recorded, load, latency-1k, latency-10k, warehouse
+    /// Which to run: log, startup, e2e, e2e-javascript, recorded, recorded-javascript, load, latency-1k,
+    /// latency-10k, warehouse
     /// [default: all]
     names: Vec<String>,
     /// A tenth of the load or less, for a first look
@@ -124,11 +135,19 @@ fn run_one(
         "log" => log_append::measure(directory, size.append),
         "startup" => startup::measure(launch, "empty"),
         "e2e" => {
-            let mut figures = end_to_end::kilobyte_records(launch, size.records)?;
+            let mut figures = end_to_end::kilobyte_records("e2e", launch, size.records)?;
             figures.extend(startup::measure(launch, "with the rows of e2e")?);
             Ok(figures)
         }
-        "recorded" => end_to_end::recorded_records(launch, size.recorded),
+        "e2e-javascript" => {
+            let launch = end_to_end::without_native_plan(launch, directory)?;
+            end_to_end::kilobyte_records("e2e-javascript", &launch, size.records)
+        }
+        "recorded" => end_to_end::recorded_records("recorded", launch, size.recorded),
+        "recorded-javascript" => {
+            let launch = end_to_end::without_native_plan(launch, directory)?;
+            end_to_end::recorded_records("recorded-javascript", &launch, size.recorded)
+        }
         "load" => load::measure(launch, directory, size.records / 2),
         "warehouse" => {
             let records = arguments.records.unwrap_or(size.warehouse);

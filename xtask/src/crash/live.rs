@@ -1,4 +1,5 @@
-//! What is changed in a running server while it is about to be killed: its script, versions and limits.
+//! What is changed in a running server while it is about to be killed: its script, versions and limits, and
+//! what became of its dead letters.
 
 use std::path::Path;
 
@@ -30,6 +31,13 @@ pub fn begin(change: Live, revision: u32, directory: &Path, launch: &Launch) -> 
         Live::Update => {
             setup::put_config(directory, revision)?;
             &["update"]
+        }
+        Live::Replay => {
+            let path = directory.join("replay.js");
+            // Even revisions make rows of the flipping kind, so there is something to commit.
+            setup::put_script_at(&path, revision * 2)?;
+            let path = path.to_str().context("the temporary directory's name is not UTF-8")?;
+            return launch.spawn(&["deadletter", "replay", "--udf", path]).map(Some);
         }
         Live::Drain => {
             launch.output(&["cancel"])?;

@@ -44,6 +44,8 @@ pub enum Live {
     Update,
     /// The pipeline is cancelled and resumed.
     Drain,
+    /// Dead letters are replayed with a version that makes rows of the flipping kind.
+    Replay,
 }
 
 /// One round.
@@ -59,8 +61,8 @@ pub struct Round {
     pub audit_after: bool,
 }
 
-/// Half of the rounds change nothing.
-const LIVE: [Live; 11] = [
+/// About half of the rounds change nothing.
+const LIVE: [Live; 13] = [
     Live::Script,
     Live::Nothing,
     Live::Rollback,
@@ -69,9 +71,11 @@ const LIVE: [Live; 11] = [
     Live::Nothing,
     Live::Update,
     Live::Nothing,
+    Live::Replay,
+    Live::Nothing,
     Live::Drain,
     Live::Nothing,
-    Live::Nothing,
+    Live::Replay,
 ];
 
 /// The rounds of a run. Kinds come in fixed shares and random order, so that short runs have them all.

@@ -53,6 +53,9 @@ trial = { error_rate_rise_max = 1.0 }
 age_ms_max = 50
 rows_max = 500
 
+[replay]
+batch_messages_max = 20
+
 [lake]
 compaction_files_min = 3
 compaction_interval_seconds = 1

@@ -30,6 +30,8 @@ pub struct Summary {
     pub abandoned: u64,
     /// Messages that the topic recognised as repetitions.
     pub duplicates_refused: u64,
+    /// Messages that were dead letters until a replay.
+    pub replayed: u64,
     /// Wall clock, in seconds.
     pub elapsed_seconds: f64,
 }
@@ -66,6 +68,7 @@ impl Summary {
             ("changes of a running server", self.killed.live_changes, rounds / 8),
             ("compactions", self.killed.compactions, rounds / 10),
             ("dead letters", self.verdict.dead_letters, rounds),
+            ("messages replayed", self.replayed, rounds / 10),
             ("flips that became rows", self.verdict.flips_to_row, rounds / 10),
             ("flips that became dead letters", self.verdict.flips_to_dead_letter, rounds / 10),
         ];
@@ -82,7 +85,7 @@ impl fmt::Display for Summary {
             "crash: {} rounds, seed {}, {:.0} s: {} kills -9 ({} serving, {} of them busy; {} starting; {} loading), \
              {} clean stops, {} script changes, {} of them or of limits live, {} compactions, slowest start {} ms; {} ids sent, {} acked, \
              {} replies lost, {} retries, {} repetitions refused; {} rows, {} dead letters \
-             (flips: {} rows, {} dead letters), {} unacked present, {} audits balanced; {} faults",
+             (flips: {} rows, {} dead letters), {} replayed, {} unacked present, {} audits balanced; {} faults",
             self.rounds,
             self.seed,
             self.elapsed_seconds,
@@ -105,6 +108,7 @@ impl fmt::Display for Summary {
             verdict.dead_letters,
             verdict.flips_to_row,
             verdict.flips_to_dead_letter,
+            self.replayed,
             verdict.unacked_present,
             killed.audits + 2,
             verdict.faults_total,

@@ -79,15 +79,17 @@ fn check_totals(api: &Api, verdict: &mut Verdict) -> Result<()> {
     Ok(())
 }
 
-/// Runs `millrace audit`, which must balance at any time, also while nothing runs.
-pub fn audit(launch: &Launch) -> Result<()> {
+/// Runs `millrace audit`, which must balance at any time, also while nothing runs. Gives the number of messages
+/// that replays have settled.
+pub fn audit(launch: &Launch) -> Result<u64> {
     let (status, text) = launch.output(&["audit", "--format", "json"])?;
     let report: Value =
         serde_json::from_str(&text).with_context(|| format!("audit ended with {status}: {text}"))?;
     if !status.success() || report["balanced"] != true {
         bail!("the audit does not balance ({status}): {text}");
     }
-    Ok(())
+    number(&report["pipelines"][0]["totals"]["replayed"])
+        .context("the audit does not count what was replayed")
 }
 
 /// Delta log entries from `first` on that replaced files without changing data: compactions. Gives

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod lifecycle;
 pub mod load;
 pub mod log;
+pub mod pubsub;
 pub mod query;
 pub mod rerun;
 pub mod run;

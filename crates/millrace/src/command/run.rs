@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
+use millrace_disk::StdDisk;
 use millrace_ingest::Ingest;
+use millrace_model::Micros;
 use millrace_postgres::Postgres;
+use millrace_pubsub::{Broker, KeptTopics};
 use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarded, serve};
 use millrace_sql::Engine;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -53,6 +57,12 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
 
     let node = Arc::new(Node::start(config, &data, plans, ingest_runtime.handle())?);
     let ingest = Ingest::new(settings::ingest(config, &data)?, Arc::clone(node.log()))?;
+    let kept_topics = KeptTopics::default();
+    kept_topics.extend(settings::kept_topics(config));
+    let broker = match &ports.pubsub {
+        None => None,
+        Some(_) => Some(open_broker(config, &kept_topics, &data, &node, ingest_runtime.handle())?),
+    };
     let loader = load::loader(&data, Arc::clone(&ingest))?;
     let spill_dir = queries::spill_dir(&data, Spill::Server)
         .with_context(|| format!("cannot make {}", data.spill(Spill::Server).display()))?;
@@ -65,7 +75,8 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     if let Some(listener) = &ports.postgres {
         node.announce_postgres(&config.project, listener.local_addr()?);
     }
-    let control = Arc::new(Controls::new(Arc::clone(&node), data.clone(), origin, config.clone()));
+    let control =
+        Arc::new(Controls::new(Arc::clone(&node), data.clone(), origin, config.clone(), kept_topics));
     let api = ApiState {
         facts: Arc::clone(&node) as _,
         control,
@@ -76,13 +87,14 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     data.announce(&ServerAddress {
         pid: std::process::id(),
         http: format!("http://{}", ports.http_address),
+        pubsub: ports.pubsub_url()?,
     })?;
 
     let (close, closing) = watch::channel(false);
     let limits = connection_limits(config);
     let otlp_grpc = guarded(ingest.grpc_routes().into_axum_router(), guard.clone());
     let otlp_http = guarded(ingest.http_router(), guard.clone());
-    let http = guarded(millrace_server::router(api).merge(loader.router()), guard);
+    let http = guarded(millrace_server::router(api).merge(loader.router()), guard.clone());
     let mut listeners = vec![
         ingest_runtime.spawn(listen(ports.otlp_grpc, otlp_grpc, limits, closing.clone())),
         ingest_runtime.spawn(listen(ports.otlp_http, otlp_http, limits, closing.clone())),
@@ -91,15 +103,21 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     if let (Some(postgres), Some(listener)) = (postgres, ports.postgres) {
         listeners.push(http_runtime.spawn(postgres.serve(listener, closed(closing.clone()))));
     }
+    if let (Some(broker), Some(listener)) = (&broker, ports.pubsub) {
+        let pubsub = guarded(broker.router(), guard);
+        listeners.push(ingest_runtime.spawn(listen(listener, pubsub, limits, closing.clone())));
+    }
     let views_closing = closing.clone();
     let views = refresh_runtime.spawn(async move { engine.keep_views_fresh(closed(views_closing)).await });
     let reload = http_runtime.spawn(watch_scripts(Arc::clone(&node), closing.clone()));
-    let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), recorder, closing));
+    let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), broker.clone(), recorder, closing));
     report_start(&node, &ports.http_address);
 
     ingest_runtime.block_on(signals.wait());
     tracing::info!("stopping: no new requests, then the rest of the log is folded");
     close.send_replace(true);
+    // Streams would go on for ever.
+    broker.iter().for_each(|broker| broker.shutdown());
     node.replays().stop();
     ingest_runtime.block_on(async {
         for listener in listeners {
@@ -109,6 +127,8 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
         let _ = views.await;
         let _ = reload.await;
     });
+    // What was acked is durable before the log closes.
+    drop(broker);
     node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
     tracing::info!("stopped");
     Ok(())
@@ -120,6 +140,7 @@ struct Ports {
     otlp_http: TcpListener,
     http: TcpListener,
     http_address: SocketAddr,
+    pubsub: Option<TcpListener>,
     postgres: Option<TcpListener>,
 }
 
@@ -132,11 +153,15 @@ impl Ports {
             otlp_http: bind(config, "server.otlp_http_port", server.otlp_http_port, port_offset).await?,
             http_address: http.local_addr()?,
             http,
-            postgres: match server.postgres_port {
-                0 => None,
-                port => Some(bind(config, "server.postgres_port", port, port_offset).await?),
-            },
+            pubsub: bind_unless_off(config, "server.pubsub_port", server.pubsub_port, port_offset).await?,
+            postgres: bind_unless_off(config, "server.postgres_port", server.postgres_port, port_offset)
+                .await?,
         })
+    }
+
+    fn pubsub_url(&self) -> Result<Option<String>> {
+        let address = self.pubsub.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(address.map(|address| format!("http://{address}")))
     }
 }
 
@@ -148,6 +173,30 @@ async fn bind(config: &Config, setting: &str, port: u16, port_offset: u16) -> Re
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({setting}); --port-offset moves all ports"))
+}
+
+async fn bind_unless_off(
+    config: &Config,
+    setting: &str,
+    port: u16,
+    port_offset: u16,
+) -> Result<Option<TcpListener>> {
+    match port {
+        0 => Ok(None),
+        port => bind(config, setting, port, port_offset).await.map(Some),
+    }
+}
+
+fn open_broker(
+    config: &Config,
+    kept_topics: &KeptTopics,
+    data: &DataDir,
+    node: &Node,
+    runtime: &Handle,
+) -> Result<Arc<Broker>> {
+    let (settings, log) = (settings::pubsub(config, kept_topics.clone()), Arc::clone(node.log()));
+    Broker::open(settings, Arc::new(StdDisk), &data.pubsub(), log, runtime.clone())
+        .context("cannot open the subscriptions of the Pub/Sub port")
 }
 
 fn connection_limits(config: &Config) -> ConnectionLimits {
@@ -172,7 +221,12 @@ async fn closed(mut closing: watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
-async fn maintain(node: Arc<Node>, recorder: Recorder, closing: watch::Receiver<bool>) {
+async fn maintain(
+    node: Arc<Node>,
+    broker: Option<Arc<Broker>>,
+    recorder: Recorder,
+    closing: watch::Receiver<bool>,
+) {
     let mut closed = std::pin::pin!(closed(closing));
     let mut ticks = tokio::time::interval(MAINTENANCE_INTERVAL);
     loop {
@@ -180,9 +234,11 @@ async fn maintain(node: Arc<Node>, recorder: Recorder, closing: watch::Receiver<
             _ = ticks.tick() => {}
             () = &mut closed => return,
         }
-        let node = Arc::clone(&node);
+        let (node, broker) = (Arc::clone(&node), broker.clone());
         let recorder = recorder.clone();
         let round = tokio::task::spawn_blocking(move || {
+            // First, so that the log knows what is done with.
+            broker.iter().for_each(|broker| broker.maintain(Micros::now()));
             node.maintain();
             recorder.upkeep();
         });

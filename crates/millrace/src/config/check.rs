@@ -46,7 +46,10 @@ pub fn check(config: &Config) -> Result<String> {
 
 fn check_ports(config: &Config) -> Result<()> {
     let server = &config.server;
-    let ports = [server.otlp_grpc_port, server.otlp_http_port, server.http_port, server.postgres_port];
+    let needed = [server.otlp_grpc_port, server.otlp_http_port, server.http_port];
+    // These may be off.
+    let optional = [server.pubsub_port, server.postgres_port].into_iter().filter(|port| *port != 0);
+    let ports: Vec<u16> = needed.into_iter().chain(optional).collect();
     if ports.iter().collect::<BTreeSet<_>>().len() < ports.len() {
         bail!("in [server]: two ports are the same");
     }

@@ -6,6 +6,25 @@ use anyhow::{Context, Result, anyhow};
 
 use super::Config;
 
+/// Where a configuration came from, so that it can be read again.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The file; without one, defaults.
+    pub file: Option<PathBuf>,
+    /// What wins over the data directory in it.
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Origin {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Config> {
+        load(self.file.as_deref(), self.data_dir.as_deref())
+    }
+}
+
 /// The configuration in `file`, or the default one when there is none; `data_dir` wins over what it
 /// says. Paths in it become relative to its folder.
 ///

@@ -5,6 +5,7 @@
 
 mod check;
 mod load;
+mod pubsub;
 mod reload;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,27 +15,9 @@ use millrace_model::names;
 use serde::Deserialize;
 
 pub use check::{check, filled_topics};
-pub use load::{from_text, load, rebased};
+pub use load::{Origin, from_text, load, rebased};
+pub use pubsub::Pubsub;
 pub use reload::{Trial, VERSIONS_MAX};
-
-/// Where a configuration came from, so that it can be read again.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    /// The file; without one, defaults.
-    pub file: Option<PathBuf>,
-    /// What wins over the data directory in it.
-    pub data_dir: Option<PathBuf>,
-}
-
-impl Origin {
-    /// Reads the configuration.
-    ///
-    /// # Errors
-    /// As [`load`].
-    pub fn load(&self) -> anyhow::Result<Config> {
-        load(self.file.as_deref(), self.data_dir.as_deref())
-    }
-}
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,6 +35,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// The durable log.
     pub log: Log,
+    /// Subscriptions of the Pub/Sub port.
+    pub pubsub: Pubsub,
     /// Topics with limits of their own.
     pub topic: Vec<Topic>,
     /// Which log entries go to which topic; without any, all go to `gemini-telemetry-logs`.
@@ -77,6 +62,7 @@ impl Default for Config {
             server: Server::default(),
             ingest: Ingest::default(),
             log: Log::default(),
+            pubsub: Pubsub::default(),
             topic: Vec::new(),
             sink: Vec::new(),
             pipeline: Vec::new(),
@@ -100,6 +86,8 @@ pub struct Server {
     pub otlp_http_port: u16,
     /// The HTTP API.
     pub http_port: u16,
+    /// Pub/Sub over gRPC and REST; 0: none.
+    pub pubsub_port: u16,
     /// The Postgres wire; 0: none.
     pub postgres_port: u16,
     /// Who may log in there: a file of `name:password` lines that nobody else may read. Without one the
@@ -123,6 +111,7 @@ impl Default for Server {
             otlp_grpc_port: 4317,
             otlp_http_port: 4318,
             http_port: 8080,
+            pubsub_port: 8085,
             postgres_port: 5433,
             postgres_users_file: None,
             postgres_connections_max: 64,

@@ -291,7 +291,7 @@ fn free_offset() -> u16 {
     (0..200)
         .map(|_| 10_000 + spread + NEXT.fetch_add(10, Ordering::Relaxed) % 100)
         .find(|offset| {
-            [4317, 4318, 5433, 8080]
+            [4317, 4318, 5433, 8080, 8085]
                 .iter()
                 .all(|port| TcpListener::bind(("127.0.0.1", port + offset)).is_ok())
         })

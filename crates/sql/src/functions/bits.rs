@@ -112,24 +112,31 @@ fn range_bucket(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let kinds = [call.kind(0), Kind::of(item)];
     let common = match kinds {
+        [Kind::Null, _] => item.data_type().clone(),
+        [_, Kind::Null] => call.fields[0].data_type().clone(),
         [left, right] if left == right => item.data_type().clone(),
-        [left, right] if left.is_number() && right.is_number() => DataType::Float64,
-        [Kind::Null, _] | [_, Kind::Null] => item.data_type().clone(),
+        // The array's type is not widened to the value's.
+        [Kind::Int, Kind::Numeric | Kind::Float] | [Kind::Numeric, Kind::Float] => item.data_type().clone(),
         _ => return Err(super::scalar::no_signature(call.label, &[kinds[0], Kind::Array], None).into()),
     };
     let converted = |array: &ArrayRef| cast(array, &common);
     let (points, values) = (converted(&call.array(0)?)?, converted(lists.values())?);
     let compare = make_comparator(&values, &points, SortOptions::default())?;
     let ascending = make_comparator(&values, &values, SortOptions::default())?;
-    let nan =
-        |row: usize| points.as_primitive_opt::<Float64Type>().is_some_and(|all| all.value(row).is_nan());
+    let nan = |all: &ArrayRef, place: usize| {
+        all.is_valid(place)
+            && all.as_primitive_opt::<Float64Type>().is_some_and(|all| all.value(place).is_nan())
+    };
     call.collect::<Int64Type>(|row| {
-        if points.is_null(row) || lists.is_null(row) || nan(row) {
+        if points.is_null(row) || lists.is_null(row) || nan(&points, row) {
             return Ok(None);
         }
         let places = lists.value_offsets()[row] as usize..lists.value_offsets()[row + 1] as usize;
         if places.clone().any(|place| values.is_null(place)) {
             return Err("the array of boundaries has a NULL in it".to_owned());
+        }
+        if places.clone().any(|place| nan(&values, place)) {
+            return Err("the array of boundaries has a NaN in it".to_owned());
         }
         if places.clone().skip(1).any(|place| ascending(place - 1, place) == Ordering::Greater) {
             return Err("the boundaries are not in ascending order".to_owned());

@@ -159,7 +159,7 @@ pub(crate) fn float_to_text(value: f64) -> String {
 }
 
 /// What C's `%.{digits}g` prints.
-pub(super) fn significant(value: f64, digits: usize) -> String {
+fn significant(value: f64, digits: usize) -> String {
     let scientific = format!("{value:.*e}", digits - 1);
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or(0);

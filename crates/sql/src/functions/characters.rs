@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Builder, ListBuilder};
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_err};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::scalar::{Call, Definition, Form, Gives, form, optional};
 use super::string::signed;
-use super::text::cell_text;
 use crate::error::SqlError;
 use crate::types::Kind;
 
@@ -26,7 +25,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition { name: "instr", forms: &[optional(2, &[TEXT, TEXT, INT, INT], Kind::Int)], eval: instr },
     Definition { name: "initcap", forms: &[optional(1, &[TEXT, TEXT], Kind::String)], eval: initcap },
     Definition { name: "translate", forms: &[form(&[TEXT, TEXT, TEXT], Kind::String)], eval: translate },
-    Definition { name: "ascii", forms: &[form(&[TEXT], Kind::Int)], eval: |call| first_code(call, true) },
+    Definition { name: "ascii", forms: &[form(&[TEXT], Kind::Int), form(&[BYTES], Kind::Int)], eval: ascii },
     Definition { name: "unicode", forms: &[form(&[TEXT], Kind::Int)], eval: |call| first_code(call, false) },
     Definition { name: "chr", forms: &[form(&[INT], Kind::String)], eval: chr },
     Definition {
@@ -51,11 +50,11 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     },
     Definition { name: "normalize", forms: NORMALIZED, eval: |call| normalized(call, false) },
     Definition { name: "normalize_and_casefold", forms: NORMALIZED, eval: |call| normalized(call, true) },
-    Definition { name: "contains_substr", forms: &[form(&[&[], TEXT], Kind::Bool)], eval: contains_substr },
 ];
 
 /// The place of the n-th occurrence, counted from 1, and 0 for none. A negative position is counted from
-/// the end, and the search goes backwards from there. Occurrences may overlap.
+/// the end, and the search goes backwards from there: what begins at that character counts, wherever it
+/// ends. Occurrences may overlap.
 fn instr(call: &Call<'_>) -> Result<ArrayRef> {
     let (texts, wanted) = (call.texts(0)?, call.texts(1)?);
     let (positions, occurrences) = (call.ints_or(2, 1)?, call.ints_or(3, 1)?);
@@ -71,15 +70,16 @@ fn instr(call: &Call<'_>) -> Result<ArrayRef> {
             Ok(occurrence) if occurrence > 0 => occurrence - 1,
             _ => return Err(format!("the occurrence is a number from 1 on, not {occurrence}")),
         };
-        if wanted.is_empty() {
-            return Ok(Some(0));
-        }
         Ok(Some(place_of(text, wanted, position, passed)))
     })
 }
 
 fn place_of(text: &str, wanted: &str, position: i64, passed: usize) -> i64 {
-    let starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let mut starts: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    if wanted.is_empty() {
+        // An empty text is found before each character, and behind the last one.
+        starts.push(text.len());
+    }
     let distance = usize::try_from(position.unsigned_abs() - 1).unwrap_or(usize::MAX);
     if distance >= starts.len() {
         return 0;
@@ -88,11 +88,7 @@ fn place_of(text: &str, wanted: &str, position: i64, passed: usize) -> i64 {
     let place = if position > 0 {
         (distance..starts.len()).filter(found).nth(passed)
     } else {
-        // Only what lies before that character, it included.
-        let last = starts.len() - 1 - distance;
-        let end = starts.get(last + 1).copied().unwrap_or(text.len());
-        let within = |index: &usize| starts[*index] + wanted.len() <= end && found(index);
-        (0..=last).rev().filter(within).nth(passed)
+        (0..starts.len() - distance).rev().filter(found).nth(passed)
     };
     place.map_or(0, |index| signed(index) + 1)
 }
@@ -142,6 +138,16 @@ fn translate(call: &Call<'_>) -> Result<ArrayRef> {
         });
         Ok(Some(replaced.collect::<String>()))
     })
+}
+
+/// The first byte of bytes, and of a text the first character, which has to be ASCII.
+fn ascii(call: &Call<'_>) -> Result<ArrayRef> {
+    if call.kind(0) == Kind::Bytes {
+        let values = call.blobs(0)?;
+        let first = |bytes: &[u8]| bytes.first().map_or(0, |byte| i64::from(*byte));
+        return call.collect::<Int64Type>(|row| Ok(values.get(row).map(first)));
+    }
+    first_code(call, true)
 }
 
 /// The first character's number; 0 of an empty text.
@@ -247,49 +253,10 @@ fn folded(text: &str) -> String {
     text.chars().map(fold).collect()
 }
 
-fn comparable(text: &str) -> String {
+/// A text as CONTAINS_SUBSTR compares it.
+pub(super) fn comparable(text: &str) -> String {
     let plain: String = text.nfkc().collect();
     folded(&plain).nfkc().collect()
-}
-
-/// Whether a text is somewhere in a value, its fields and elements included; case does not count.
-fn contains_substr(call: &Call<'_>) -> Result<ArrayRef> {
-    let wanted = call.texts(1)?;
-    let wanted = match wanted.get(0) {
-        Some(text)
-            if !matches!(call.args.get(1), Some(datafusion::logical_expr::ColumnarValue::Array(_))) =>
-        {
-            comparable(text)
-        }
-        _ => return Err(SqlError::invalid("CONTAINS_SUBSTR takes a literal to search for").into()),
-    };
-    let (array, field) = (call.array(0)?, &call.fields[0]);
-    call.collect_bools(|row| Ok(contains(field, &array, row, &wanted)))
-}
-
-/// NULL when nothing is found, but a NULL was met.
-fn contains(field: &Field, array: &dyn Array, row: usize, wanted: &str) -> Option<bool> {
-    if array.is_null(row) || array.data_type() == &DataType::Null {
-        return None;
-    }
-    let mut parts: Vec<Option<bool>> = Vec::new();
-    match array.data_type() {
-        DataType::Struct(fields) => {
-            for (field, column) in fields.iter().zip(array.as_struct().columns()) {
-                parts.push(contains(field, column, row, wanted));
-            }
-        }
-        DataType::List(item) => {
-            let values = array.as_list::<i32>().value(row);
-            parts.extend((0..values.len()).map(|index| contains(item, &values, index, wanted)));
-        }
-        _ => parts.push(Some(comparable(&cell_text(field, array, row)?).contains(wanted))),
-    }
-    match parts.contains(&Some(true)) {
-        true => Some(true),
-        false if parts.contains(&None) => None,
-        false => Some(false),
-    }
 }
 
 #[cfg(test)]
@@ -305,10 +272,20 @@ mod tests {
             ("banana", "an", 1, 3, 0),
             ("banana", "an", 3, 1, 4),
             ("banana", "an", -1, 1, 4),
-            ("banana", "an", -3, 1, 2),
+            ("banana", "an", -3, 1, 4),
             ("banana", "ann", 1, 1, 0),
             ("helloooo", "oo", 1, 1, 5),
             ("helloooo", "oo", 1, 2, 6),
+            // Those of ZetaSQL's compliance tests.
+            ("abcdef", "cd", -4, 1, 3),
+            ("abcdef", "cd", -5, 1, 0),
+            ("aaabbaaa", "aa", -7, 2, 1),
+            ("zгдlгдl", "дl", -3, 1, 3),
+            ("", "", 1, 1, 1),
+            ("x", "", 2, 1, 2),
+            ("x", "", 3, 1, 0),
+            ("xx", "", -1, 2, 2),
+            ("x", "", -3, 1, 0),
         ] {
             assert_eq!(place_of(text, wanted, position, occurrence - 1), place, "{text} {wanted} {position}");
         }

@@ -95,7 +95,7 @@ fn steps<T: Copy + PartialOrd>(
     last: T,
     zero: T,
     step: T,
-    next: impl Fn(usize) -> Option<T>,
+    mut next: impl FnMut(usize) -> Option<T>,
 ) -> Result<Vec<T>, String> {
     if step == zero {
         return Err("the step is 0".to_owned());
@@ -137,6 +137,9 @@ fn generate_array(call: &Call<'_>) -> Result<ArrayRef> {
                 if first.is_nan() || last.is_nan() || step.is_nan() {
                     return Err("an argument is NaN".to_owned());
                 }
+                if step.is_infinite() {
+                    return Err("the step is infinite".to_owned());
+                }
                 #[expect(clippy::cast_precision_loss, reason = "there are fewer elements than 2^53")]
                 steps(first, last, 0.0, step, |count| Some(first + step * count as f64)).map(Some)
             })
@@ -170,11 +173,11 @@ fn generate_dates(call: &Call<'_>) -> Result<ArrayRef> {
         {
             return Err(format!("dates have no steps of {}", name.to_uppercase()));
         }
-        let start = civil::date(first)?.and_time(NaiveTime::MIN);
-        // Each from the first one: a month after the last of January is the last of February, two are 31 March.
-        let next = |count: usize| {
-            let moved = civil::add(start, i64::try_from(count).ok()?.checked_mul(step)?, part).ok()?;
-            civil::days(moved.date()).ok()
+        // Each from the one before it, as in ZetaSQL's generate_array.h: a month after 29 February is 29 March.
+        let mut reached = civil::date(first)?.and_time(NaiveTime::MIN);
+        let next = |_: usize| {
+            reached = civil::add(reached, step, part).ok()?;
+            civil::days(reached.date()).ok()
         };
         let direction = i32::try_from(step.signum()).unwrap_or(1);
         steps(first, last, 0, direction, next).map(Some)

@@ -9,6 +9,7 @@ mod cast;
 mod characters;
 mod civil;
 mod conditional;
+mod contains;
 mod date;
 mod farm;
 mod format;
@@ -16,6 +17,7 @@ mod generate;
 mod hash;
 pub(crate) mod json;
 mod list;
+mod pattern;
 mod percentile;
 mod quantiles;
 mod regexp;
@@ -57,6 +59,7 @@ static DEFINITIONS: LazyLock<HashMap<&'static str, &'static Definition>> = LazyL
         bits::DEFINITIONS,
         cast::DEFINITIONS,
         characters::DEFINITIONS,
+        contains::DEFINITIONS,
         date::DEFINITIONS,
         format::DEFINITIONS,
         generate::DEFINITIONS,

@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_err};
 use regex::{Regex, RegexBuilder};
 
+use super::pattern::translated;
 use super::scalar::{Call, Cell, Definition, Form, Gives, Texts, form, optional};
 use super::string::{byte_at, signed};
 use crate::types::Kind;
@@ -51,8 +52,10 @@ struct Compiled {
 impl Compiled {
     fn get(&mut self, text: &str) -> Result<&Regex, String> {
         if self.regex.is_none() || self.text != text {
-            let compiled =
-                RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build();
+            let compiled = RegexBuilder::new(&translated(text))
+                .size_limit(REGEX_BYTES_MAX)
+                .dfa_size_limit(REGEX_BYTES_MAX)
+                .build();
             let reason = |error: regex::Error| {
                 let last = error.to_string();
                 format!(

@@ -104,16 +104,44 @@ fn leaf_text(array: &dyn Array, row: usize) -> String {
     }
 }
 
+/// Which numbers JSON has as strings
+/// (<https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// INT64 beyond 2^53: what results show.
+    Shown,
+    /// Those, and NUMERIC beyond it or with digits behind the point: what TO_JSON_STRING gives.
+    Exact,
+    /// None: what TO_JSON gives, and what else makes JSON.
+    Plain,
+}
+
 /// A value as JSON: integers beyond 2^53, NaN and infinities, times and bytes are strings; a JSON
 /// column's value is itself.
 pub(crate) fn json_text(field: &Field, array: &dyn Array, row: usize) -> String {
-    let mut out = String::new();
-    write_json(field, array, row, &mut out);
-    out
+    json_text_with(Numbers::Shown, field, array, row)
 }
 
 /// As [`json_text`], at the end of `out`.
 pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut String) {
+    write_json_with(Numbers::Shown, field, array, row, out);
+}
+
+/// As [`json_text`], but for its numbers.
+pub(crate) fn json_text_with(numbers: Numbers, field: &Field, array: &dyn Array, row: usize) -> String {
+    let mut out = String::new();
+    write_json_with(numbers, field, array, row, &mut out);
+    out
+}
+
+/// As [`json_text_with`], at the end of `out`.
+pub(crate) fn write_json_with(
+    numbers: Numbers,
+    field: &Field,
+    array: &dyn Array,
+    row: usize,
+    out: &mut String,
+) {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         out.push_str("null");
         return;
@@ -122,14 +150,14 @@ pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut
         DataType::Boolean => out.push_str(if array.as_boolean().value(row) { "true" } else { "false" }),
         DataType::Int64 => {
             let value = array.as_primitive::<Int64Type>().value(row);
-            match (-JSON_INTEGER_MAX..=JSON_INTEGER_MAX).contains(&value) {
+            match is_safe(value) || numbers == Numbers::Plain {
                 true => out.push_str(&value.to_string()),
                 false => normal_string(&value.to_string(), out),
             }
         }
         DataType::UInt64 => {
             let value = array.as_primitive::<UInt64Type>().value(row);
-            match value <= JSON_INTEGER_MAX.unsigned_abs() {
+            match value <= JSON_INTEGER_MAX.unsigned_abs() || numbers == Numbers::Plain {
                 true => out.push_str(&value.to_string()),
                 false => normal_string(&value.to_string(), out),
             }
@@ -149,7 +177,13 @@ pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut
                 false => normal_string(&json_non_finite(value), out),
             }
         }
-        DataType::Decimal128(..) => out.push_str(&leaf_text(array, row)),
+        DataType::Decimal128(..) => {
+            let text = leaf_text(array, row);
+            match numbers != Numbers::Exact || text.parse().is_ok_and(is_safe) {
+                true => out.push_str(&text),
+                false => normal_string(&text, out),
+            }
+        }
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
             let text = cell_text(field, array, row).unwrap_or_default();
             if is_json(field) { out.push_str(&text) } else { normal_string(&text, out) }
@@ -166,8 +200,8 @@ pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut
                 out,
             );
         }
-        DataType::List(item) => list(item, &array.as_list::<i32>().value(row), out),
-        DataType::LargeList(item) => list(item, &array.as_list::<i64>().value(row), out),
+        DataType::List(item) => list(numbers, item, &array.as_list::<i32>().value(row), out),
+        DataType::LargeList(item) => list(numbers, item, &array.as_list::<i64>().value(row), out),
         DataType::Struct(fields) => {
             out.push('{');
             for (index, (field, column)) in fields.iter().zip(array.as_struct().columns()).enumerate() {
@@ -176,7 +210,7 @@ pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut
                 }
                 normal_string(field.name(), out);
                 out.push(':');
-                write_json(field, column, row, out);
+                write_json_with(numbers, field, column, row, out);
             }
             out.push('}');
         }
@@ -184,13 +218,18 @@ pub(crate) fn write_json(field: &Field, array: &dyn Array, row: usize, out: &mut
     }
 }
 
-fn list(item: &Field, values: &dyn Array, out: &mut String) {
+/// Whether JavaScript holds an integer exactly.
+fn is_safe(value: i64) -> bool {
+    (-JSON_INTEGER_MAX..=JSON_INTEGER_MAX).contains(&value)
+}
+
+fn list(numbers: Numbers, item: &Field, values: &dyn Array, out: &mut String) {
     out.push('[');
     for row in 0..values.len() {
         if row > 0 {
             out.push(',');
         }
-        write_json(item, values, row, out);
+        write_json_with(numbers, item, values, row, out);
     }
     out.push(']');
 }

@@ -327,9 +327,7 @@ impl<'a> Planner<'a> {
 fn fields_of(field: &Field) -> Option<Fields> {
     match field.data_type() {
         DataType::List(item) | DataType::LargeList(item) => match item.data_type() {
-            DataType::Struct(fields) => {
-                Some(fields.iter().map(|field| field.name().to_lowercase()).collect())
-            }
+            DataType::Struct(fields) => Some(fields.iter().map(|field| field.name().clone()).collect()),
             _ => None,
         },
         _ => None,

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::aggregates::{
     bounded, by, check_percentile, concatenated, countif, limited, refuse_clauses, take_limit, with_delimiter,
 };
+use super::contents::Contents;
 use super::expr::as_interval;
 use super::literal::{string, string_value};
 use super::plain;
@@ -141,6 +142,7 @@ fn positional(function: &mut Function, name: &str) -> Result<(), SqlError> {
         match (name, parameter.as_str()) {
             ("parse_json" | "float64", "wide_number_mode")
             | ("to_json_string", "pretty_print")
+            | ("contains_substr", "json_scope")
             | ("json_keys", "max_depth") => {}
             ("json_keys", "mode") => {
                 let all = Expr::Value(Value::Number(i64::MAX.to_string(), false).into());
@@ -189,10 +191,7 @@ fn special(name: &str, safe: bool, function: &Function, now_micros: i64) -> Resu
         ("normalize" | "normalize_and_casefold", [value, Expr::Identifier(mode)]) => {
             call(&safely(name), vec![value.clone(), string(mode.value.to_lowercase())])
         }
-        ("contains_substr", [value, wanted]) if string_value(wanted).is_some() => {
-            call(&safely(name), vec![value.clone(), wanted.clone()])
-        }
-        ("contains_substr", [_, _]) => {
+        ("contains_substr", [_, wanted, ..]) if Contents::of(wanted).names_columns() => {
             return Err(SqlError::invalid("CONTAINS_SUBSTR takes a literal to search for"));
         }
         ("count", []) if matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()) => {

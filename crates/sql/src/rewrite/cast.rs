@@ -16,6 +16,11 @@ pub(super) fn cast(expr: Expr, target: &SqlType, safe: bool) -> Result<Expr, Sql
     if let (SqlType::Struct(fields, _), Expr::Struct { values, .. }) = (target, &expr) {
         return typed_struct(values.clone(), fields, safe);
     }
+    if let (SqlType::JSON, Expr::Value(value)) = (target, &expr)
+        && value.value == Value::Null
+    {
+        return typed_null(target);
+    }
     let unsupported = || {
         Err(SqlError::unsupported(format!("CAST to {target} is not supported"))
             .hint("the types are INT64, FLOAT64, NUMERIC, BOOL, STRING, BYTES, DATE, DATETIME and TIMESTAMP"))
@@ -98,7 +103,7 @@ pub(super) fn typed_struct(values: Vec<Expr>, fields: &[StructField], safe: bool
         };
         let value = typed(value, &field.field_type, safe)?;
         Ok(match &field.field_name {
-            Some(name) => Expr::Named { expr: Box::new(value), name: plain(&name.value.to_lowercase()) },
+            Some(name) => Expr::Named { expr: Box::new(value), name: plain(&name.value) },
             None => value,
         })
     });
@@ -108,12 +113,16 @@ pub(super) fn typed_struct(values: Vec<Expr>, fields: &[StructField], safe: bool
 /// The fields of a STRUCT, with the names of the columns that they are, where no two are alike.
 pub(super) fn named(values: Vec<Expr>) -> Vec<Expr> {
     let names: Vec<_> = values.iter().map(field_name).collect();
-    let unique = |name: &Ident| names.iter().flatten().filter(|other| other.value == name.value).count() == 1;
+    let count = |name: &Ident| {
+        names.iter().flatten().filter(|other| other.value.eq_ignore_ascii_case(&name.value)).count()
+    };
     let pairs = values.into_iter().zip(names.iter());
     pairs
         .map(|(value, name)| match (value, name) {
             (value @ Expr::Named { .. }, _) => value,
-            (value, Some(name)) if unique(name) => Expr::Named { expr: Box::new(value), name: name.clone() },
+            (value, Some(name)) if count(name) == 1 => {
+                Expr::Named { expr: Box::new(value), name: name.clone() }
+            }
             (value, _) => value,
         })
         .collect()

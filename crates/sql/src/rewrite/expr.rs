@@ -71,13 +71,21 @@ impl VisitorMut for Walk<'_, '_> {
         ControlFlow::Continue(())
     }
 
-    /// The least INT64 is a number beyond INT64 behind a minus sign; they are one literal.
+    /// What has to be seen before its parts are. The least INT64 is a number beyond INT64 behind a minus
+    /// sign; they are one literal.
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } = expr
             && let Expr::Value(value) = inner.as_ref()
             && matches!(&value.value, Value::Number(text, _) if text == "9223372036854775808")
         {
             *expr = Expr::Value(Value::Number(i64::MIN.to_string(), false).into());
+        }
+        // Before the names of columns are lower-cased: fields have them as they are written.
+        if let Expr::Struct { values, fields } = expr
+            && fields.is_empty()
+            && self.subquery_depth == 0
+        {
+            *values = named(std::mem::take(values));
         }
         ControlFlow::Continue(())
     }
@@ -232,10 +240,8 @@ fn special_form(expr: Expr) -> Result<Expr, SqlError> {
         | Expr::Wildcard(_)
         | Expr::AtTimeZone { .. } => expr,
         Expr::Array(array) => Expr::Array(Array { elem: alike(array.elem), ..array }),
-        Expr::Named { expr, name } => Expr::Named { expr, name: plain(&name.value.to_lowercase()) },
-        Expr::Struct { values, fields } if fields.is_empty() => {
-            Expr::Struct { values: named(values), fields }
-        }
+        Expr::Named { expr, name } => Expr::Named { expr, name: plain(&name.value) },
+        Expr::Struct { values, fields } if fields.is_empty() => Expr::Struct { values, fields },
         Expr::Struct { values, fields } => typed_struct(values, &fields, false)?,
         // Fields without names.
         Expr::Tuple(values) => Expr::Struct { values, fields: Vec::new() },

@@ -12,7 +12,7 @@ use super::literal::string;
 use crate::error::SqlError;
 use crate::functions::{ARRAY_OF, FIRST_BY};
 
-/// The fields of an array's elements, in order and lower-cased.
+/// The fields of an array's elements, in order and as they are spelled.
 pub(crate) type Fields = Rc<[String]>;
 
 impl Rewriter<'_> {
@@ -71,11 +71,22 @@ impl Rewriter<'_> {
         let Some(scope) = scopes.find(|scope| scope.iter().any(|column| named(&column))) else {
             return Ok(None);
         };
-        let found: Vec<_> = scope.iter().filter(named).collect();
+        let mut found: Vec<&StarColumn> = Vec::new();
+        for column in scope.iter().filter(named) {
+            // Those of a join in parentheses are there twice.
+            if !found.iter().any(|other| other.expr == column.expr) {
+                found.push(column);
+            }
+        }
         match found.as_slice() {
             [one] => Ok(one.is_field.then(|| one.expr.clone())),
             several => match several.iter().find(|column| column.is_element) {
                 Some(element) => Ok(Some(element.expr.clone())),
+                // Of one table, which the planner has under two other names.
+                None if several.windows(2).all(|pair| pair[0].table == pair[1].table) => {
+                    Err(SqlError::invalid(format!("column name {name} is ambiguous"))
+                        .hint("give one of them another name with AS"))
+                }
                 None if several.iter().any(|column| column.is_field) => {
                     Err(SqlError::invalid(format!("column name {name} is ambiguous"))
                         .hint("say which table it is of: alias.column"))

@@ -310,7 +310,7 @@ impl Rewriter<'_> {
 /// SELECT AS STRUCT makes one value of its columns.
 fn struct_of(items: Vec<Item>, columns: &Columns) -> Expr {
     let named = items.into_iter().zip(columns.iter()).map(|(item, column)| match item.name {
-        Some(_) => Expr::Named { expr: Box::new(item.expr), name: plain(&column.name.to_lowercase()) },
+        Some(_) => Expr::Named { expr: Box::new(item.expr), name: plain(&column.name) },
         None => item.expr,
     });
     Expr::Struct { values: named.collect(), fields: Vec::new() }

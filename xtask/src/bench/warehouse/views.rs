@@ -53,13 +53,18 @@ pub fn statements(api: &Api, names: &[String]) -> Result<Vec<Statement>> {
             rows: Some(rows),
         };
         let (columns, _) = api.query_with_columns(&format!("SELECT * FROM {table} LIMIT 1"))?;
-        if rows <= ROWS_READ_MAX && !columns.iter().any(|column| column.name.ends_with("_json")) {
+        if rows <= ROWS_READ_MAX && !columns.iter().any(is_json) {
             let noun = if rows == 1 { "row" } else { "rows" };
             statements.push(whole(format!("{name} ({rows} {noun})"), format!("SELECT * FROM {table}"), rows));
             continue;
         }
         let title = format!("{name} (all columns of {:.1} M rows aggregated)", rows as f64 / 1e6);
         statements.push(whole(title, format!("SELECT {} FROM {table}", aggregates(&columns)), 1));
+        let (typed, json): (Vec<_>, Vec<_>) = columns.iter().cloned().partition(|column| !is_json(column));
+        if !json.is_empty() {
+            let title = format!("{name} (all columns but JSON of {:.1} M rows aggregated)", rows as f64 / 1e6);
+            statements.push(whole(title, format!("SELECT {} FROM {table}", aggregates(&typed)), 1));
+        }
         if columns.iter().any(|column| column.name == "session_id") {
             let filter = format!("FROM {table} WHERE session_id = '{session}'");
             let rows = api.query_number(&format!("SELECT COUNT(*) {filter}"))?;
@@ -68,6 +73,11 @@ pub fn statements(api: &Api, names: &[String]) -> Result<Vec<Statement>> {
         }
     }
     Ok(statements)
+}
+
+/// Whether a column is JSON, as text or parsed: nothing but the whole text of every row answers it.
+fn is_json(column: &Column) -> bool {
+    column.kind == "JSON" || column.name.ends_with("_json")
 }
 
 /// An expression for each column that cannot be told without its values.

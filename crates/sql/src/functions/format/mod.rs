@@ -123,7 +123,7 @@ fn format(call: &Call<'_>) -> Result<ArrayRef> {
     })
 }
 
-/// A row's text; NULL when a value is, but for %t and %T.
+/// A row's text; NULL when a value is, but for %t and %T, or a width or precision.
 fn filled(pieces: &[Piece], columns: &[(FieldRef, ArrayRef)], row: usize) -> Cell<String> {
     let mut out = String::new();
     let mut arguments = columns.iter();
@@ -142,13 +142,20 @@ fn filled(pieces: &[Piece], columns: &[(FieldRef, ArrayRef)], row: usize) -> Cel
                 Some(Size::Given(size)) => Ok(i64::try_from(size).ok()),
                 Some(Size::Argument) => {
                     let (_, column) = arguments.next().ok_or_else(too_few)?;
+                    if column.data_type() == &DataType::Null {
+                        whole = false;
+                        return Ok(None);
+                    }
                     let sizes = column.as_primitive_opt::<Int64Type>();
                     let sizes = sizes.ok_or_else(|| "a width given by * is an INT64".to_owned())?;
                     match sizes.is_valid(row).then(|| sizes.value(row)) {
                         Some(size) if size.unsigned_abs() > WIDTH_MAX as u64 => {
                             Err(format!("width {size} is more than {WIDTH_MAX}"))
                         }
-                        size => Ok(size),
+                        size => {
+                            whole &= size.is_some();
+                            Ok(size)
+                        }
                     }
                 }
             }
@@ -197,7 +204,7 @@ fn value(
         ('t', _) => cut(printable(field, column, row)),
         ('T', _) => cut(literal(field, column, row)),
         ('d' | 'i' | 'o' | 'x' | 'X', Kind::Int | Kind::Null)
-        | ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Kind::Int | Kind::Float | Kind::Numeric | Kind::Null)
+        | ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Kind::Float | Kind::Numeric | Kind::Null)
         | ('s', Kind::String | Kind::Null)
         | ('p' | 'P', Kind::Json | Kind::Null)
             if null =>
@@ -209,7 +216,7 @@ fn value(
             return Ok(Some(number::integer(value, specifier, flags, width, precision)));
         }
         ('d' | 'i' | 'o' | 'x' | 'X', _) => return wrong("INT64"),
-        ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Kind::Int | Kind::Float | Kind::Numeric) => {
+        ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Kind::Float | Kind::Numeric) => {
             let precision = precision.unwrap_or(6);
             return Ok(Some(match column.data_type() {
                 DataType::Decimal128(_, scale) if matches!(specifier, 'f' | 'F') => {

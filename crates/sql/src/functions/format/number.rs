@@ -1,7 +1,5 @@
 //! Numbers as C's printf writes them.
 
-use super::super::cast::significant;
-
 /// What stands before a width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Flags {
@@ -140,18 +138,42 @@ pub(super) fn float(value: f64, specifier: char, flags: Flags, width: usize, pre
     let magnitude = value.abs();
     let digits = match specifier.to_ascii_lowercase() {
         'f' => fixed(&format!("{magnitude:.precision$}"), flags),
-        'e' => exponential(magnitude, precision),
-        // With # the zeros at the end stay, which nobody asks for.
-        _ => significant(magnitude, precision.max(1)),
+        'e' => exponential(magnitude, precision, flags),
+        _ => general(magnitude, precision.max(1), flags),
     };
     fielded(flags.sign(value.is_sign_negative()), &case(digits), flags, width, true)
 }
 
-fn exponential(value: f64, precision: usize) -> String {
+fn exponential(value: f64, precision: usize, flags: Flags) -> String {
     let text = format!("{value:.precision$e}");
-    let Some((mantissa, exponent)) = text.split_once('e') else { return text };
+    match text.split_once('e') {
+        Some((mantissa, exponent)) => with_exponent(&fixed(mantissa, flags), exponent),
+        None => text,
+    }
+}
+
+/// The exponent gets a sign, and two digits at least.
+fn with_exponent(mantissa: &str, exponent: &str) -> String {
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
     format!("{mantissa}e{sign}{exponent:0>2}")
+}
+
+/// %g: with an exponent where it is below -4 or as large as the precision. Zeros at the end go, but with #
+/// (<https://cloud.google.com/bigquery/docs/reference/standard-sql/string_functions#g_and_g_behavior>).
+fn general(value: f64, precision: usize, flags: Flags) -> String {
+    let scientific = format!("{value:.places$e}", places = precision - 1);
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let trimmed = |text: &str| match text.contains('.') && !flags.alternate {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let precision = i64::try_from(precision).unwrap_or(i64::MAX);
+    let power = exponent.parse().unwrap_or(0);
+    if (-4..precision).contains(&power) {
+        let places = usize::try_from(precision - 1 - power).unwrap_or(0);
+        return fixed(&trimmed(&format!("{value:.places$}")), flags);
+    }
+    with_exponent(&fixed(&trimmed(mantissa), flags), exponent)
 }
 
 #[cfg(test)]
@@ -181,6 +203,14 @@ mod tests {
         assert_eq!(float(1_234_567.891, 'f', "'", 0, 2), "1,234,567.89");
         assert_eq!(float(-0.000_012_5, 'e', "", 0, 3), "-1.250e-05");
         assert_eq!(float(392_650_000.0, 'G', "", 0, 6), "3.9265E+08");
+        // Of ZetaSQL's compliance tests.
+        assert_eq!(float(-158.495_592_951_489_02, 'g', "0# ", 15, 5), "-00000000158.50");
+        assert_eq!(float(1_000.0, 'g', "'", 0, 6), "1,000");
+        assert_eq!(float(1_234_567.0, 'g', "'0", 15, 2), "000000001.2e+06");
+        assert_eq!(float(10.0, 'g', "#", 0, 1), "1.e+01");
+        assert_eq!(float(0.000_1, 'g', "#", 0, 3), "0.000100");
+        assert_eq!(float(1.0, 'e', "#", 0, 0), "1.e+00");
+        assert_eq!(float(-0.0, 'g', "", 0, 6), "-0");
         assert_eq!(float(f64::NEG_INFINITY, 'f', "0", 6, 6), "  -inf");
         assert_eq!(decimal(-2_675_000_000, 9, flags(""), 0, 2), "-2.68");
         assert_eq!(decimal(2_000_000_000, 9, flags(""), 0, 12), "2.000000000000");

@@ -47,7 +47,7 @@ fn text(field: &Field, array: &dyn Array, row: usize, literal: bool) -> String {
         }
         Kind::Bytes => {
             let bytes = array.as_binary_opt::<i32>().map_or(&[][..], |all| all.value(row));
-            if literal { format!("b{}", quoted_bytes(bytes)) } else { bytes.iter().map(byte).collect() }
+            if literal { format!("b{}", quoted_bytes(bytes)) } else { escaped(bytes, &['"', '\'', '`']) }
         }
         Kind::String if literal => quoted(&plain()),
         Kind::Date | Kind::Timestamp | Kind::Datetime if literal => {
@@ -100,22 +100,18 @@ fn quoted(text: &str) -> String {
 
 fn quoted_bytes(bytes: &[u8]) -> String {
     let quote = quote_for(|quote| bytes.iter().any(|byte| char::from(*byte) == quote));
-    let escaped = bytes.iter().map(|value| match char::from(*value) {
-        found if found == quote => format!("\\{quote}"),
-        _ => byte(value),
-    });
-    format!("{quote}{}{quote}", escaped.collect::<String>())
+    format!("{quote}{}{quote}", escaped(bytes, &[quote]))
 }
 
-fn byte(value: &u8) -> String {
-    match value {
-        b'\n' => "\\n".to_owned(),
-        b'\r' => "\\r".to_owned(),
-        b'\t' => "\\t".to_owned(),
-        b'\\' => "\\\\".to_owned(),
-        b' '..=b'~' => char::from(*value).to_string(),
-        other => format!("\\x{other:02x}"),
-    }
+/// Bytes that do not print are hexadecimal, a line feed as well.
+fn escaped(bytes: &[u8], quotes: &[char]) -> String {
+    let one = |byte: &u8| match char::from(*byte) {
+        '\\' => "\\\\".to_owned(),
+        quote if quotes.contains(&quote) => format!("\\{quote}"),
+        plain @ ' '..='~' => plain.to_string(),
+        _ => format!("\\x{byte:02x}"),
+    };
+    bytes.iter().map(one).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +122,9 @@ mod tests {
     fn literals_are_googlesql() {
         assert_eq!(quoted("a\"b"), "'a\"b'");
         assert_eq!(quoted("it's \"b\"\n"), "\"it's \\\"b\\\"\\n\"");
-        assert_eq!(quoted_bytes(b"abc\x01\xff"), "\"abc\\x01\\xff\"");
+        assert_eq!(quoted_bytes(b"abc\x01\xff\n"), "\"abc\\x01\\xff\\x0a\"");
+        assert_eq!(quoted_bytes(b"quote\"quote"), "'quote\"quote'");
+        assert_eq!(escaped(b"quote'\"quote", &['"', '\'']), "quote\\'\\\"quote");
         assert_eq!(float(1.0, false), "1.0");
         assert_eq!(float(f64::INFINITY, true), "CAST(\"inf\" AS FLOAT64)");
     }

@@ -133,11 +133,12 @@ fn keys(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let mut builder = ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item));
     for row in 0..call.rows {
-        let (Some(document), Some(depth), Some(mode)) = (documents.get(row), depths.get(row), modes.get(row))
-        else {
+        let (Some(document), Some(mode)) = (documents.get(row), modes.get(row)) else {
             builder.append(false);
             continue;
         };
+        // A depth of NULL is as good as none.
+        let depth = depths.get(row).unwrap_or(i64::MAX);
         let found = call.settle(keys_of(document, depth, mode).map(Some))?;
         found.iter().flatten().for_each(|key| builder.values().append_value(key));
         builder.append(found.is_some());

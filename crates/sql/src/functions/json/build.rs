@@ -10,7 +10,7 @@ use datafusion::common::Result;
 
 use super::super::cast::{float_from_text, int_from_float, int_from_text};
 use super::super::scalar::{Call, Cell, Definition, Form, Gives, form, no_signature, optional};
-use super::super::text::{json_text, write_json};
+use super::super::text::{Numbers, json_text_with, write_json_with};
 use super::normal::write_string;
 use super::{ANY, TEXT};
 use crate::types::Kind;
@@ -66,7 +66,8 @@ fn object(call: &Call<'_>) -> Result<ArrayRef> {
         for (index, key) in keys.iter().enumerate() {
             let key = key.get(row).ok_or_else(|| "a key is NULL".to_owned())?;
             let place = 2 * index + 1;
-            member(key, &json_text(&call.fields[place], &columns[place], row), &mut seen, &mut out);
+            let value = json_text_with(Numbers::Plain, &call.fields[place], &columns[place], row);
+            member(key, &value, &mut seen, &mut out);
         }
         out.push('}');
         Ok(Some(out))
@@ -80,7 +81,7 @@ fn object_of_arrays(call: &Call<'_>) -> Result<ArrayRef> {
     let DataType::List(item) = values.data_type() else { return call.collect_text::<String>(|_| Ok(None)) };
     call.collect_text(|row| {
         if keys.is_null(row) || values.is_null(row) {
-            return Ok(None);
+            return Err("an array of keys or of values is NULL".to_owned());
         }
         let (names, values) = (keys.value(row), values.value(row));
         let Some(names) = names.as_string_opt::<i32>() else {
@@ -98,7 +99,8 @@ fn object_of_arrays(call: &Call<'_>) -> Result<ArrayRef> {
             if names.is_null(index) {
                 return Err("a key is NULL".to_owned());
             }
-            member(names.value(index), &json_text(item, &values, index), &mut seen, &mut out);
+            let value = json_text_with(Numbers::Plain, item, &values, index);
+            member(names.value(index), &value, &mut seen, &mut out);
         }
         out.push('}');
         Ok(Some(out))
@@ -114,7 +116,7 @@ fn array(call: &Call<'_>) -> Result<ArrayRef> {
             if index > 0 {
                 out.push(',');
             }
-            write_json(field, column, row, &mut out);
+            write_json_with(Numbers::Plain, field, column, row, &mut out);
         }
         out.push(']');
         Ok(Some(out))

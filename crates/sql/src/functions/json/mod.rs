@@ -17,7 +17,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ReturnFieldArgs;
 
 use super::scalar::{Call, Definition, Form, Gives, form, optional};
-use super::text::json_text;
+use super::text::{Numbers, json_text_with};
 use crate::error::SqlError;
 use crate::types::{Kind, field_of, is_json};
 use millrace_jsonpath::{Paths, Step, parse as parse_path, scalar};
@@ -188,7 +188,7 @@ fn to_json_string(call: &Call<'_>) -> Result<ArrayRef> {
     let (array, field) = (call.array(0)?, &call.fields[0]);
     let lines = if call.args.len() > 1 { Some(call.bools(1)?) } else { None };
     call.collect_text(|row| {
-        let text = json_text(field, &array, row);
+        let text = json_text_with(Numbers::Exact, field, &array, row);
         match &lines {
             None => Ok(Some(text)),
             Some(lines) if lines.is_null(row) => Ok(None),
@@ -199,7 +199,7 @@ fn to_json_string(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn to_json(call: &Call<'_>) -> Result<ArrayRef> {
     let (array, field) = (call.array(0)?, &call.fields[0]);
-    call.collect_text(|row| Ok(Some(json_text(field, &array, row))))
+    call.collect_text(|row| Ok(Some(json_text_with(Numbers::Plain, field, &array, row))))
 }
 
 fn json_type(call: &Call<'_>) -> Result<ArrayRef> {

@@ -1,0 +1,76 @@
+//! What is done now and then: the log is told how far subscriptions are, and what nobody wants any more
+//! goes.
+
+use millrace_model::{Micros, Source as _};
+
+use super::Broker;
+use crate::subscription::Subscription;
+
+impl Broker {
+    /// Tells topics how far subscriptions are, drops messages that are too old for a subscription, and
+    /// deletes subscriptions and snapshots that have expired. Called every few seconds, from a thread that
+    /// may block.
+    pub fn maintain(&self, now: Micros) {
+        for subscription in self.all_subscriptions() {
+            expire_messages(&subscription, now);
+            subscription.advance_cursor();
+            let expires_after = subscription.settings().expires_after;
+            if expires_after.is_some_and(|after| subscription.idle(now) > after) {
+                self.expired("subscription", &subscription.name.to_string(), Self::delete_subscription);
+            }
+        }
+        let expired: Vec<String> = {
+            let registry = self.registry();
+            let snapshots = registry.resources().snapshots.values();
+            let seconds = now.0.div_euclid(1_000_000);
+            snapshots
+                .filter(|record| record.resource.expire_time.is_some_and(|time| time.seconds <= seconds))
+                .map(|record| record.resource.name.clone())
+                .collect()
+        };
+        for name in expired {
+            self.expired("snapshot", &name, Self::delete_snapshot);
+        }
+        self.publish_gauges(now);
+    }
+
+    fn expired(
+        &self,
+        what: &'static str,
+        name: &str,
+        delete: fn(&Self, &str) -> Result<(), crate::error::PubsubError>,
+    ) {
+        match delete(self, name) {
+            Ok(()) => {
+                tracing::info!(name, what, "expired, so it was deleted");
+                metrics::counter!("millrace_pubsub_resources_expired_total", "kind" => what).increment(1);
+            }
+            Err(error) => tracing::warn!(name, what, %error, "it expired, but was not deleted"),
+        }
+    }
+
+    fn publish_gauges(&self, now: Micros) {
+        for subscription in self.all_subscriptions() {
+            let figures = subscription.figures(now);
+            let label = subscription.name.to_string();
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            let set = |metric: &'static str, value: u64| {
+                metrics::gauge!(metric, "subscription" => label.clone()).set(value as f64);
+            };
+            set("millrace_pubsub_backlog_messages", figures.backlog_messages);
+            set("millrace_pubsub_leased_messages", figures.leased_messages);
+            set("millrace_pubsub_oldest_unacked_age_seconds", figures.oldest_age_seconds);
+        }
+    }
+}
+
+/// Open messages older than the subscription keeps them are gone.
+fn expire_messages(subscription: &Subscription, now: Micros) {
+    let bounds = subscription.topic.bounds();
+    let too_old = now.minus(subscription.settings().retention);
+    let start = match subscription.topic.backlog(millrace_model::Offset(subscription.progress_floor())).1 {
+        Some(oldest) if oldest < too_old => subscription.topic.offset_at(too_old).unwrap_or(bounds.start),
+        _ => bounds.start,
+    };
+    subscription.expire_before(start.max(bounds.start));
+}

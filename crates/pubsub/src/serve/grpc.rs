@@ -1,0 +1,95 @@
+//! gRPC: framing and codes are tonic's, methods are looked up in the table.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use tonic::codec::CompressionEncoding;
+use tonic::server::Grpc;
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
+use tower::service_fn;
+
+use super::{Server, count, stream, too_many};
+use crate::broker::Broker;
+use crate::budget::Counted;
+use crate::error::PubsubError;
+use crate::limits::{ACK_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::proto::{Named, v1};
+
+const STREAMING_PULL: &str = "/google.pubsub.v1.Subscriber/StreamingPull";
+
+pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
+    if request.uri().path() == STREAMING_PULL {
+        return streaming_pull(Arc::clone(&server.broker), request).await;
+    }
+    let Some(method) = server.methods.grpc(request.uri().path()) else {
+        return not_served(request.uri().path()).into_http();
+    };
+    let places = if method.waits { &server.broker.streams } else { &server.broker.requests };
+    let Ok(_place) = places.try_acquire() else { return too_many().into_http() };
+    let reservation = server.broker.bodies.reserve();
+    let counted = Arc::clone(&reservation);
+    let request = request.map(|body| Body::new(Counted::new(body, counted)));
+    let response = (method.grpc)(Arc::clone(&server.broker), request).await;
+    let code =
+        response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    count(method.name, "grpc", code);
+    response
+}
+
+/// A call with one request and one answer.
+pub(super) async fn unary<Question, Answer, Handler, Answering>(
+    broker: Arc<Broker>,
+    request: Request,
+    handler: Handler,
+) -> Response
+where
+    Question: Named,
+    Answer: Named,
+    Handler: Fn(Arc<Broker>, Question) -> Answering + Send + Sync + 'static,
+    Answering: Future<Output = Result<Answer, PubsubError>> + Send + 'static,
+{
+    let codec = ProstCodec::<Answer, Question>::default();
+    let mut grpc = Grpc::new(codec)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let service = service_fn(move |request: tonic::Request<Question>| {
+        let answering = handler(Arc::clone(&broker), request.into_inner());
+        async move { answering.await.map(tonic::Response::new).map_err(Status::from) }
+    });
+    grpc.unary(service, request).await.map(Body::new)
+}
+
+async fn streaming_pull(broker: Arc<Broker>, request: Request) -> Response {
+    let Ok(place) = Arc::clone(&broker.streams).try_acquire_owned() else { return too_many().into_http() };
+    let codec = ProstCodec::<v1::StreamingPullResponse, v1::StreamingPullRequest>::default();
+    let mut grpc = Grpc::new(codec)
+        .accept_compressed(CompressionEncoding::Gzip)
+        // A request of a stream carries acks; this is twice what a request for acks alone may have.
+        .max_decoding_message_size(2 * ACK_REQUEST_BYTES_MAX)
+        .max_encoding_message_size(usize::MAX);
+    let mut place = Some(place);
+    let service = service_fn(move |request: tonic::Request<tonic::Streaming<v1::StreamingPullRequest>>| {
+        stream::open(Arc::clone(&broker), request.into_inner(), place.take())
+    });
+    let response = grpc.streaming(service, request).await.map(Body::new);
+    let code =
+        response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+    count("StreamingPull", "grpc", code);
+    response
+}
+
+/// Says what to do instead.
+fn not_served(path: &str) -> Status {
+    let instead = match path.split('/').nth(1).unwrap_or_default() {
+        "google.pubsub.v1.SchemaService" => "schemas are not served yet: check messages in a UDF",
+        "google.iam.v1.IAMPolicy" => {
+            "there are no IAM policies here: who may call is decided by server.bind and server.auth_token_file"
+        }
+        _ => "this port serves google.pubsub.v1.Publisher and google.pubsub.v1.Subscriber",
+    };
+    Status::unimplemented(instead)
+}

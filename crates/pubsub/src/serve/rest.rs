@@ -1,0 +1,164 @@
+//! REST: `/v1/projects/...` with JSON bodies, as the service's `google.api.http` annotations say.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Map, Value, json};
+use tonic::{Code, Status};
+
+use super::{Server, count, too_many};
+use crate::budget::Counted;
+use crate::error::PubsubError;
+use crate::limits::REQUEST_BYTES_MAX;
+
+/// Base64 makes bodies a third longer.
+const BODY_BYTES_MAX: usize = REQUEST_BYTES_MAX / 3 * 4;
+/// Parameters that every Google API takes and that change nothing here.
+const SYSTEM_PARAMETERS: [&str; 11] = [
+    "access_token",
+    "alt",
+    "callback",
+    "fields",
+    "key",
+    "oauth_token",
+    "prettyPrint",
+    "quotaUser",
+    "uploadType",
+    "upload_protocol",
+    "returnPartialSuccess",
+];
+
+pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let Some((method, field, name)) = server.methods.rest(request.method(), &path) else {
+        return error(&unknown(server, request.method(), &path));
+    };
+    let places = if method.waits { &server.broker.streams } else { &server.broker.requests };
+    let Ok(_place) = places.try_acquire() else { return error(&too_many()) };
+    let reservation = server.broker.bodies.reserve();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let (head, body) = request.into_parts();
+    let body = Body::new(Counted::new(body, Arc::clone(&reservation)));
+    let answer = match read(&head.headers, body, &query, field, name).await {
+        Ok(json) => (method.rest)(Arc::clone(&server.broker), json).await.map_err(Status::from),
+        Err(status) => Err(status),
+    };
+    drop(reservation);
+    count(method.name, "rest", answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+    match answer {
+        Ok(json) => (StatusCode::OK, axum::Json(json)).into_response(),
+        Err(status) => error(&status),
+    }
+}
+
+/// A request's message as JSON: the body, the query's parameters, the name in the path.
+async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    query: &str,
+    field: &str,
+    name: String,
+) -> Result<Value, Status> {
+    let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => return Err(body_error(&*error)),
+    };
+    let mut json = if bytes.is_empty() {
+        Map::new()
+    } else {
+        // A web page cannot send this to another origin without asking first.
+        let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+        if !content_type.to_ascii_lowercase().starts_with(b"application/json") {
+            return Err(Status::invalid_argument(
+                "send JSON, with the header content-type: application/json",
+            ));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Status::invalid_argument(format!("Invalid JSON payload received. {error}")))?
+    };
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = (decoded(key)?, decoded(value)?);
+        if !key.starts_with('$') && !SYSTEM_PARAMETERS.contains(&key.as_str()) {
+            json.insert(key, Value::String(value));
+        }
+    }
+    match field.split_once('.') {
+        None => {
+            json.insert(field.to_owned(), Value::String(name));
+        }
+        Some((outer, inner)) => {
+            let outer = json.entry(outer).or_insert_with(|| json!({}));
+            let outer = outer.as_object_mut();
+            let outer =
+                outer.ok_or_else(|| Status::invalid_argument(format!("{field} is not in an object")))?;
+            outer.insert(inner.to_owned(), Value::String(name));
+        }
+    }
+    Ok(Value::Object(json))
+}
+
+fn body_error(error: &(dyn std::error::Error + 'static)) -> Status {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(status) = error.downcast_ref::<Status>() {
+            return status.clone();
+        }
+        if error.is::<http_body_util::LengthLimitError>() {
+            return Status::invalid_argument(format!("the body has more than {BODY_BYTES_MAX} bytes"));
+        }
+        cause = error.source();
+    }
+    Status::invalid_argument(format!("the body broke off: {error}"))
+}
+
+fn decoded(text: &str) -> Result<String, Status> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+    decoded.map(|text| text.into_owned()).map_err(|_| Status::invalid_argument("the query is not UTF-8"))
+}
+
+fn unknown(server: &Server, verb: &Method, path: &str) -> Status {
+    if server.methods.has_path(path) {
+        return PubsubError::unimplemented(format!("{path} has other methods than {verb}")).into();
+    }
+    let instead = if path.contains("/schemas") {
+        return PubsubError::unimplemented("schemas are not served yet: check messages in a UDF").into();
+    } else if path == "/" {
+        "this is a Pub/Sub port: set PUBSUB_EMULATOR_HOST to it, or ask for /v1/projects/PROJECT/topics"
+    } else {
+        "there is /v1/projects/PROJECT/topics, subscriptions and snapshots here"
+    };
+    Status::not_found(format!("{path} is no path of this port: {instead}"))
+}
+
+/// An error in the shape of Google's APIs (<https://cloud.google.com/apis/design/errors#http_mapping>).
+fn error(status: &Status) -> Response {
+    let (http, name) = match status.code() {
+        Code::Ok => (200, "OK"),
+        Code::Cancelled => (499, "CANCELLED"),
+        Code::Unknown => (500, "UNKNOWN"),
+        Code::InvalidArgument => (400, "INVALID_ARGUMENT"),
+        Code::DeadlineExceeded => (504, "DEADLINE_EXCEEDED"),
+        Code::NotFound => (404, "NOT_FOUND"),
+        Code::AlreadyExists => (409, "ALREADY_EXISTS"),
+        Code::PermissionDenied => (403, "PERMISSION_DENIED"),
+        Code::ResourceExhausted => (429, "RESOURCE_EXHAUSTED"),
+        Code::FailedPrecondition => (400, "FAILED_PRECONDITION"),
+        Code::Aborted => (409, "ABORTED"),
+        Code::OutOfRange => (400, "OUT_OF_RANGE"),
+        Code::Unimplemented => (501, "UNIMPLEMENTED"),
+        Code::Internal => (500, "INTERNAL"),
+        Code::Unavailable => (503, "UNAVAILABLE"),
+        Code::DataLoss => (500, "DATA_LOSS"),
+        Code::Unauthenticated => (401, "UNAUTHENTICATED"),
+    };
+    let body = json!({"error": {"code": http, "message": status.message(), "status": name}});
+    let http = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (http, axum::Json(body)).into_response()
+}

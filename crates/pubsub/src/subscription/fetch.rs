@@ -1,0 +1,255 @@
+//! Getting messages: what the machine leases, with its content from the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_model::{MessageBatch, MessageId, Offset, ReadLimit, Source as _, SourceError};
+
+use super::Subscription;
+use crate::ack_id;
+use crate::error::PubsubError;
+use crate::machine::{Delivery, Holder, Room, Ticket};
+use crate::proto::v1;
+use crate::subscription::Settings;
+
+/// Messages that are looked at together when a filter lets few of them through.
+const FILTER_MESSAGES: usize = 512;
+/// Bytes of them.
+const FILTER_BYTES: usize = 1 << 20;
+/// How often one fetch looks on when nothing it saw may be delivered. Then others get their turn.
+const LOOKS_MAX: usize = 32;
+/// Messages this near to each other are read in one go.
+const GAP_MESSAGES_MAX: u64 = 32;
+
+/// What a fetch brought.
+#[derive(Debug, Default)]
+pub(crate) struct Fetched {
+    pub(crate) messages: Vec<v1::ReceivedMessage>,
+    /// There are messages, but no room for them: the holder has too much.
+    pub(crate) is_full: bool,
+}
+
+enum Step {
+    Nothing {
+        is_full: bool,
+    },
+    /// These are leased.
+    Read(Vec<Delivery>, Ticket),
+    /// Nothing of what was looked at may be delivered: look at more.
+    Look {
+        from: u64,
+        messages_max: usize,
+        bytes_max: usize,
+    },
+}
+
+impl Subscription {
+    /// Leases messages to a holder for `lease`, as many as there are and `room` allows; none when there
+    /// are none now. Who drops the future may leave messages leased.
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        holder: Holder,
+        room: Room,
+        lease: Duration,
+    ) -> Result<Fetched, PubsubError> {
+        let turn = self.turn.lock().await;
+        let this = Arc::clone(self);
+        // The log may have to read from the disk.
+        let fetching = tokio::task::spawn_blocking(move || this.fetch_now(holder, room, lease));
+        let fetched = fetching.await.map_err(|error| PubsubError::internal(error.to_string()))?;
+        drop(turn);
+        if fetched.as_ref().is_ok_and(|fetched| !fetched.messages.is_empty()) {
+            // There may be more, for another one.
+            self.available.notify_one();
+        }
+        fetched
+    }
+
+    fn fetch_now(&self, holder: Holder, room: Room, lease: Duration) -> Result<Fetched, PubsubError> {
+        let some = |messages| Fetched { messages, is_full: false };
+        let settings = self.settings();
+        for _ in 0..LOOKS_MAX {
+            match self.next_step(holder, room, lease, &settings) {
+                Step::Nothing { is_full } => return Ok(Fetched { messages: Vec::new(), is_full }),
+                Step::Read(deliveries, ticket) => {
+                    return self.read(&deliveries, ticket, &settings).map(some);
+                }
+                Step::Look { from, messages_max, bytes_max } => {
+                    let limit = ReadLimit { messages_max, bytes_max, end: None };
+                    let batch = match self.topic.read(Offset(from), limit) {
+                        Ok(batch) if batch.is_empty() => return Ok(Fetched::default()),
+                        Ok(batch) => batch,
+                        Err(SourceError::Expired { start, .. }) => {
+                            self.expire_before(start);
+                            continue;
+                        }
+                        Err(error) => return Err(self.unreadable(&error)),
+                    };
+                    let (deliveries, ticket) = self.look_at(&batch, holder, room, lease, &settings);
+                    if !deliveries.is_empty() {
+                        return self.received(&batch, &deliveries, ticket, &settings).map(some);
+                    }
+                }
+            }
+        }
+        self.available.notify_one();
+        Ok(Fetched::default())
+    }
+
+    fn next_step(&self, holder: Holder, room: Room, lease: Duration, settings: &Settings) -> Step {
+        let end = self.topic.bounds().end.0;
+        let (step, _) = self.change(|machine, now| {
+            machine.expire(now);
+            let deliveries = machine.deliver(holder, now.saturating_add(lease), room);
+            if !deliveries.is_empty() {
+                return Step::Read(deliveries, machine.ticket(0, 0));
+            }
+            let at_most = machine.look_at_most();
+            match machine.next_to_look_at().filter(|next| *next < end && machine.has_room(holder, room)) {
+                None => Step::Nothing { is_full: machine.has_ready() },
+                Some(from) => {
+                    let room = machine.room_of(holder, room);
+                    let (mut messages, mut bytes) =
+                        (room.messages, usize::try_from(room.bytes).unwrap_or(usize::MAX).max(1));
+                    if settings.filter.is_some() {
+                        (messages, bytes) = (messages.max(FILTER_MESSAGES), bytes.max(FILTER_BYTES));
+                    }
+                    Step::Look { from, messages_max: messages.min(at_most), bytes_max: bytes }
+                }
+            }
+        });
+        step
+    }
+
+    fn look_at(
+        &self,
+        batch: &MessageBatch,
+        holder: Holder,
+        room: Room,
+        lease: Duration,
+        settings: &Settings,
+    ) -> (Vec<Delivery>, Ticket) {
+        let passes: Option<Vec<bool>> = settings
+            .filter
+            .as_ref()
+            .map(|filter| batch.iter().map(|message| filter.passes(message.attributes)).collect());
+        let ((deliveries, ticket), _) = self.change(|machine, now| {
+            for (index, message) in batch.iter().enumerate() {
+                if passes.as_ref().is_none_or(|passes| passes[index]) {
+                    machine.look_at(message.offset.0, message.data.len(), message.ordering_key);
+                } else {
+                    machine.skip(message.offset.0);
+                }
+            }
+            let deliveries = machine.deliver(holder, now.saturating_add(lease), room);
+            (deliveries, machine.ticket(0, 0))
+        });
+        (deliveries, ticket)
+    }
+
+    /// Reads messages that were looked at before: they come again, or had to wait.
+    fn read(
+        &self,
+        deliveries: &[Delivery],
+        ticket: Ticket,
+        settings: &Settings,
+    ) -> Result<Vec<v1::ReceivedMessage>, PubsubError> {
+        let mut received = Vec::with_capacity(deliveries.len());
+        let mut rest = deliveries;
+        while let Some(first) = rest.first() {
+            let mut count = 1;
+            while rest.get(count).is_some_and(|next| next.offset - rest[count - 1].offset <= GAP_MESSAGES_MAX)
+            {
+                count += 1;
+            }
+            let (run, after) = rest.split_at(count);
+            let end = run[count - 1].offset + 1;
+            let limit = ReadLimit { messages_max: usize::MAX, bytes_max: usize::MAX, end: Some(Offset(end)) };
+            match self.topic.read(Offset(first.offset), limit) {
+                Ok(batch) => {
+                    let found =
+                        run.iter().filter_map(|delivery| self.message(&batch, delivery, ticket, settings));
+                    received.extend(found);
+                }
+                Err(SourceError::Expired { start, .. }) => {
+                    self.expire_before(start);
+                    if start.0 < end {
+                        // What is left of the run is delivered anew.
+                        self.change(|machine, _| machine.take_back(run));
+                        self.available.notify_one();
+                    }
+                }
+                Err(error) => {
+                    self.change(|machine, _| machine.take_back(rest));
+                    if received.is_empty() {
+                        return Err(self.unreadable(&error));
+                    }
+                    return Ok(received);
+                }
+            }
+            rest = after;
+        }
+        self.count("millrace_pubsub_delivered_total", received.len() as u64);
+        Ok(received)
+    }
+
+    /// Messages of a batch that were just leased. Those that another fetch looked at are read by themselves.
+    fn received(
+        &self,
+        batch: &MessageBatch,
+        deliveries: &[Delivery],
+        ticket: Ticket,
+        settings: &Settings,
+    ) -> Result<Vec<v1::ReceivedMessage>, PubsubError> {
+        let mut received = Vec::with_capacity(deliveries.len());
+        let mut missing = Vec::new();
+        for delivery in deliveries {
+            match self.message(batch, delivery, ticket, settings) {
+                Some(message) => received.push(message),
+                None => missing.push(*delivery),
+            }
+        }
+        self.count("millrace_pubsub_delivered_total", received.len() as u64);
+        if !missing.is_empty() {
+            received.extend(self.read(&missing, ticket, settings)?);
+        }
+        Ok(received)
+    }
+
+    fn message(
+        &self,
+        batch: &MessageBatch,
+        delivery: &Delivery,
+        ticket: Ticket,
+        settings: &Settings,
+    ) -> Option<v1::ReceivedMessage> {
+        let index = batch.index_of(Offset(delivery.offset))?;
+        let message = batch.get(index);
+        let ticket = Ticket { offset: delivery.offset, delivery: delivery.delivery, ..ticket };
+        let attributes = message.attributes.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let has_policy = settings.dead_letter_topic.is_some();
+        let attempt = i32::try_from(delivery.attempt).unwrap_or(i32::MAX);
+        Some(v1::ReceivedMessage {
+            ack_id: ack_id::write(self.uid, ticket),
+            message: Some(v1::PubsubMessage {
+                data: batch.data(index),
+                attributes,
+                message_id: MessageId { topic: batch.topic(), offset: message.offset }.to_string(),
+                publish_time: Some(timestamp(message.publish_time)),
+                ordering_key: String::from_utf8_lossy(message.ordering_key).into_owned(),
+            }),
+            delivery_attempt: if has_policy { attempt } else { 0 },
+        })
+    }
+
+    fn unreadable(&self, error: &SourceError) -> PubsubError {
+        tracing::error!(subscription = %self.name, %error, "a topic cannot be read");
+        PubsubError::unavailable(format!("{}: {error}", self.name))
+    }
+}
+
+/// A moment as protobuf has it.
+pub(super) fn timestamp(time: millrace_model::Micros) -> prost_types::Timestamp {
+    let nanos = i32::try_from(time.0.rem_euclid(1_000_000)).unwrap_or(0) * 1_000;
+    prost_types::Timestamp { seconds: time.0.div_euclid(1_000_000), nanos }
+}
