@@ -14,7 +14,7 @@ use millrace_log::{Log, LogConfig, Topic, TopicConfig};
 use millrace_model::{ReadLimit, Source as _};
 use millrace_pubsub::{Broker, PubsubConfig};
 use millrace_pubsub_source::{Counts, Endpoint, Input, Source, SourceConfig};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 
 pub const TOPIC: &str = "projects/p/topics/top";
@@ -173,7 +173,11 @@ impl Sink {
     }
 
     pub fn read(&self, config: SourceConfig) -> Source {
-        Source::start(config, Arc::clone(&self.topic), &tokio::runtime::Handle::current()).unwrap()
+        self.read_on(config, &Handle::current())
+    }
+
+    pub fn read_on(&self, config: SourceConfig, runtime: &Handle) -> Source {
+        Source::start(config, Arc::clone(&self.topic), runtime).unwrap()
     }
 
     pub fn messages(&self) -> Vec<Stored> {
