@@ -1,6 +1,6 @@
 //! A Pub/Sub server that can lose its power, and a log that can, too.
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The service, with a topic and a subscription.
 pub struct World {
     disk: SimDisk,
-    address: SocketAddr,
+    /// Stays bound through all lives, so that nobody else gets the port in between.
+    listener: TcpListener,
     server: Option<Server>,
 }
 
@@ -39,9 +40,10 @@ struct Server {
 
 impl World {
     pub async fn start() -> Self {
-        let (disk, address) = (SimDisk::new(3), free_address());
-        let server = Some(Server::open(&disk, address).await);
-        let world = Self { disk, address, server };
+        let (disk, listener) = (SimDisk::new(3), TcpListener::bind("127.0.0.1:0").unwrap());
+        listener.set_nonblocking(true).unwrap();
+        let server = Some(Server::open(&disk, &listener));
+        let world = Self { disk, listener, server };
         let topics = TopicAdmin::builder().with_endpoint(world.endpoint()).with_credentials(nobody());
         topics.build().await.unwrap().create_topic().set_name(TOPIC).send().await.unwrap();
         world.subscribe(SUBSCRIPTION, |subscription| subscription).await;
@@ -52,8 +54,8 @@ impl World {
     pub async fn restart(&mut self) {
         let server = self.server.take().unwrap();
         self.disk.crash();
-        server.end();
-        self.server = Some(Server::open(&self.disk, self.address).await);
+        tokio::task::spawn_blocking(|| server.end()).await.unwrap();
+        self.server = Some(Server::open(&self.disk, &self.listener));
     }
 
     pub fn config(&self) -> SourceConfig {
@@ -61,7 +63,7 @@ impl World {
     }
 
     fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listener.local_addr().unwrap())
     }
 
     async fn admin(&self) -> SubscriptionAdmin {
@@ -105,7 +107,7 @@ impl World {
 }
 
 impl Server {
-    async fn open(disk: &SimDisk, address: SocketAddr) -> Self {
+    fn open(disk: &SimDisk, listener: &TcpListener) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let process = Arc::new(disk.process());
@@ -114,8 +116,7 @@ impl Server {
         let broker =
             Broker::open(config, process, Path::new("pubsub"), log, runtime.handle().clone()).unwrap();
         let router = broker.router();
-        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-        let listener = listener.into_std().unwrap();
+        let listener = listener.try_clone().unwrap();
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router).await.unwrap();
@@ -123,17 +124,16 @@ impl Server {
         Self { broker, runtime }
     }
 
-    /// Without a word to anybody.
+    /// Without a word to anybody; its connections are closed when this returns.
     fn end(self) {
-        self.runtime.shutdown_background();
-        drop(self.broker);
+        self.runtime.shutdown_timeout(PATIENCE);
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
         if let Some(server) = self.server.take() {
-            server.end();
+            server.runtime.shutdown_background();
         }
     }
 }
@@ -240,11 +240,6 @@ pub fn config(endpoint: &str) -> SourceConfig {
 
 pub fn numbered(numbers: Range<usize>) -> impl Iterator<Item = Message> {
     numbers.map(|number| Message::new().set_data(format!("message {number}")))
-}
-
-/// An address on loopback that nobody listens at.
-pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn nobody() -> Credentials {

@@ -203,8 +203,8 @@ async fn a_subscription_that_is_not_there_is_told_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_does_not_answer_is_told() {
     let sink = Sink::new();
-    let address = common::free_address();
-    let source = sink.read(config(&format!("http://{address}")));
+    // The port of tcpmux, which nothing has used for decades.
+    let source = sink.read(config("http://127.0.0.1:1"));
     let error = source.check().await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("does not answer"), "{error}");
     sink.until(&source, |_| source.status().stalled_seconds >= 1).await;
