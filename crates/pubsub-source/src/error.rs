@@ -14,7 +14,10 @@ pub enum SourceError {
     /// There is no such subscription or topic.
     #[error("{0}")]
     NotFound(String),
-    /// The account may not, or there is none.
+    /// There are no credentials, or the service does not take them.
+    #[error("{0}")]
+    Credentials(String),
+    /// The account may not.
     #[error("{0}")]
     Denied(String),
     /// The service does not answer.
@@ -36,7 +39,7 @@ impl SourceError {
     pub(crate) fn explain(config: &SourceConfig, resource: &str, error: &Error) -> Self {
         let at = config.endpoint.address();
         if error.is_authentication() {
-            return Self::Denied(format!(
+            return Self::Credentials(format!(
                 "there are no credentials for {at}: {error}; {}",
                 credentials_hint(config)
             ));
@@ -51,7 +54,7 @@ impl SourceError {
                 "{at} does not let this account use {resource}: {said}; {}",
                 role_hint(config)
             )),
-            Code::Unauthenticated => Self::Denied(format!(
+            Code::Unauthenticated => Self::Credentials(format!(
                 "{at} does not take the credentials: {said}; {}",
                 credentials_hint(config)
             )),

@@ -160,10 +160,16 @@ impl Reader {
         if let Some(clients) = &self.clients {
             return Ok(clients.clone());
         }
-        let made = connect::clients(&self.config).await?;
-        subscription::ensure(&made.admin, &self.config, &self.subscription).await?;
-        self.clients = Some(made.clone());
-        Ok(made)
+        let clients = connect::clients(&self.config).await?;
+        let is_new = subscription::ensure(&clients.admin, &self.config, &self.subscription).await?;
+        if is_new && self.figures.received.total() > 0 {
+            tracing::error!(
+                source = %self.config.name, subscription = %self.subscription,
+                "the temporary subscription was gone: what was published since is missed"
+            );
+        }
+        self.clients = Some(clients.clone());
+        Ok(clients)
     }
 
     fn open(&self, clients: &Clients) -> MessageStream {
@@ -220,7 +226,9 @@ impl Reader {
             match subscription::ask(&clients.admin, &self.config, &self.subscription).await {
                 Err(error @ SourceError::NotFound(_)) => return End::Failed(error),
                 // The client tries to connect; until it does, this is why nothing comes.
-                Err(error @ SourceError::Unreachable(_)) => self.figures.fails(error.to_string()),
+                Err(error @ (SourceError::Unreachable(_) | SourceError::Credentials(_))) => {
+                    self.figures.fails(error.to_string());
+                }
                 Ok(()) | Err(_) => self.figures.answered(),
             }
         }

@@ -91,14 +91,14 @@ impl Source {
         Ok(Self { config, subscription, topic, figures, phase, committed, task })
     }
 
-    /// Asks the service whether the source can read at all, once: for who wants to know before going on. A
-    /// temporary subscription is made by that.
+    /// Asks the service, once, whether what `config` names is there: for who wants to know before going on.
     ///
     /// # Errors
     /// What is wrong and what to do; [`SourceError::is_transient`] says whether waiting may help.
-    pub async fn check(&self) -> Result<(), SourceError> {
-        let clients = connect::clients(&self.config).await?;
-        subscription::check(&clients.admin, &self.config, &self.subscription).await
+    pub async fn check(config: &SourceConfig) -> Result<(), SourceError> {
+        config.check()?;
+        let clients = connect::clients(config).await?;
+        subscription::check(&clients, config).await
     }
 
     /// Everything before `next` is in tables: without a durable disk, that is what acknowledges messages.

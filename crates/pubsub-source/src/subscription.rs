@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use google_cloud_gax::error::rpc::Code;
+use google_cloud_pubsub::Error;
 use google_cloud_pubsub::client::SubscriptionAdmin;
 use google_cloud_pubsub::model::{ExpirationPolicy, Subscription};
 use millrace_model::TopicId;
 
 use crate::config::{Input, SourceConfig, name_parts};
+use crate::connect::Clients;
 use crate::error::SourceError;
 
 /// The ack deadline that Beam gives its temporary subscriptions, in seconds (`PubsubUnboundedSource`).
@@ -40,29 +42,32 @@ pub(crate) fn name(config: &SourceConfig, filled: TopicId) -> String {
     }
 }
 
-/// Makes a temporary subscription if it is not there; one that has a name is somebody else's to make.
+/// Makes a temporary subscription if it is not there, and answers whether it did; one that has a name is
+/// somebody else's to make.
 pub(crate) async fn ensure(
     admin: &SubscriptionAdmin,
     config: &SourceConfig,
     name: &str,
-) -> Result<(), SourceError> {
+) -> Result<bool, SourceError> {
     match &config.input {
-        Input::Subscription(_) => Ok(()),
+        Input::Subscription(_) => Ok(false),
         Input::Topic(topic) => make(admin, config, name, topic).await,
     }
 }
 
-/// Asks the service whether the source can read, as far as that can be asked.
-pub(crate) async fn check(
-    admin: &SubscriptionAdmin,
-    config: &SourceConfig,
-    name: &str,
-) -> Result<(), SourceError> {
-    ensure(admin, config, name).await?;
-    match ask(admin, config, name).await {
-        // Who may pull from a subscription need not be allowed to look at it.
+/// Asks the service whether what is to be read is there.
+pub(crate) async fn check(clients: &Clients, config: &SourceConfig) -> Result<(), SourceError> {
+    let found = match &config.input {
+        Input::Subscription(name) => ask(&clients.admin, config, name).await,
+        Input::Topic(topic) => {
+            let request = clients.topics.get_topic().set_topic(topic).send();
+            answered(config, topic, request).await
+        }
+    };
+    match found {
+        // Who may read need not be allowed to look.
         Err(SourceError::Denied(_)) => Ok(()),
-        asked => asked,
+        found => found,
     }
 }
 
@@ -72,10 +77,19 @@ pub(crate) async fn ask(
     config: &SourceConfig,
     name: &str,
 ) -> Result<(), SourceError> {
-    let asked = tokio::time::timeout(REQUEST_TIMEOUT, admin.get_subscription().set_subscription(name).send());
-    match asked.await {
+    let request = admin.get_subscription().set_subscription(name).send();
+    answered(config, name, request).await
+}
+
+/// The answer to a request about a resource, if it comes in time.
+async fn answered<T>(
+    config: &SourceConfig,
+    resource: &str,
+    request: impl Future<Output = Result<T, Error>>,
+) -> Result<(), SourceError> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(SourceError::explain(config, name, &error)),
+        Ok(Err(error)) => Err(SourceError::explain(config, resource, &error)),
         Err(_) => Err(no_answer(config)),
     }
 }
@@ -85,7 +99,7 @@ async fn make(
     config: &SourceConfig,
     name: &str,
     topic: &str,
-) -> Result<(), SourceError> {
+) -> Result<bool, SourceError> {
     let expires =
         google_cloud_wkt::Duration::clamp(i64::try_from(EXPIRES_AFTER.as_secs()).unwrap_or(i64::MAX), 0);
     let subscription = Subscription::new()
@@ -97,9 +111,9 @@ async fn make(
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(Ok(_)) => {
             tracing::info!(source = %config.name, subscription = name, topic, "made a temporary subscription");
-            Ok(())
+            Ok(true)
         }
-        Ok(Err(error)) if code(&error) == Some(Code::AlreadyExists) => Ok(()),
+        Ok(Err(error)) if code(&error) == Some(Code::AlreadyExists) => Ok(false),
         Ok(Err(error)) => Err(SourceError::explain(config, topic, &error)),
         Err(_) => Err(no_answer(config)),
     }
@@ -126,7 +140,7 @@ pub(crate) async fn delete_temporary(
     }
 }
 
-fn code(error: &google_cloud_pubsub::Error) -> Option<Code> {
+fn code(error: &Error) -> Option<Code> {
     error.status().map(|status| status.code)
 }
 

@@ -17,14 +17,19 @@ use millrace_pubsub_source::{Counts, Endpoint, Input, Source, SourceConfig};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
 
-pub const TOPIC: &str = "projects/p/topics/top";
-pub const SUBSCRIPTION: &str = "projects/p/subscriptions/sub";
-
 /// The longest wait for what has to come: far longer than it takes, so that a slow machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The service, with a topic and a subscription.
 pub struct World {
+    endpoint: String,
+    /// No two tests on one emulator have the same.
+    project: String,
+    own: Option<Own>,
+}
+
+/// The service when it is that of this project.
+struct Own {
     disk: SimDisk,
     /// Stays bound through all lives, so that nobody else gets the port in between.
     listener: TcpListener,
@@ -42,42 +47,62 @@ impl World {
     pub async fn start() -> Self {
         let (disk, listener) = (SimDisk::new(3), TcpListener::bind("127.0.0.1:0").unwrap());
         listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let server = Some(Server::open(&disk, &listener));
-        let world = Self { disk, listener, server };
-        let topics = TopicAdmin::builder().with_endpoint(world.endpoint()).with_credentials(nobody());
-        topics.build().await.unwrap().create_topic().set_name(TOPIC).send().await.unwrap();
-        world.subscribe(SUBSCRIPTION, |subscription| subscription).await;
+        let world = Self { endpoint, project: "p".to_owned(), own: Some(Own { disk, listener, server }) };
+        world.furnish().await;
         world
+    }
+
+    /// A service that runs already.
+    pub async fn at(address: &str) -> Self {
+        let project = format!("p{}", std::process::id());
+        let world = Self { endpoint: format!("http://{address}"), project, own: None };
+        world.furnish().await;
+        world
+    }
+
+    async fn furnish(&self) {
+        let topics = TopicAdmin::builder().with_endpoint(&self.endpoint).with_credentials(nobody());
+        topics.build().await.unwrap().create_topic().set_name(self.topic()).send().await.unwrap();
+        self.subscribe(&self.subscription(), |subscription| subscription).await;
+    }
+
+    pub fn topic(&self) -> String {
+        format!("projects/{}/topics/top", self.project)
+    }
+
+    pub fn subscription(&self) -> String {
+        format!("projects/{}/subscriptions/sub", self.project)
     }
 
     /// The power goes, and comes back.
     pub async fn restart(&mut self) {
-        let server = self.server.take().unwrap();
-        self.disk.crash();
+        let own = self.own.as_mut().unwrap();
+        let server = own.server.take().unwrap();
+        own.disk.crash();
         tokio::task::spawn_blocking(|| server.end()).await.unwrap();
-        self.server = Some(Server::open(&self.disk, &self.listener));
+        own.server = Some(Server::open(&own.disk, &own.listener));
     }
 
+    /// A source of the subscription.
     pub fn config(&self) -> SourceConfig {
-        config(&self.endpoint())
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.listener.local_addr().unwrap())
+        SourceConfig { input: Input::Subscription(self.subscription()), ..config(&self.endpoint) }
     }
 
     async fn admin(&self) -> SubscriptionAdmin {
-        let builder = SubscriptionAdmin::builder().with_endpoint(self.endpoint());
+        let builder = SubscriptionAdmin::builder().with_endpoint(&self.endpoint);
         builder.with_credentials(nobody()).build().await.unwrap()
     }
 
     pub async fn subscribe(&self, name: &str, change: impl FnOnce(Subscription) -> Subscription) {
-        let subscription = change(Subscription::new().set_name(name).set_topic(TOPIC));
+        let subscription = change(Subscription::new().set_name(name).set_topic(self.topic()));
         self.admin().await.create_subscription().with_request(subscription).send().await.unwrap();
     }
 
     pub async fn publish(&self, messages: impl IntoIterator<Item = Message>) {
-        let builder = Publisher::builder(TOPIC).with_endpoint(self.endpoint()).with_credentials(nobody());
+        let builder =
+            Publisher::builder(self.topic()).with_endpoint(&self.endpoint).with_credentials(nobody());
         let publisher = builder.build().await.unwrap();
         let published: Vec<_> = messages.into_iter().map(|message| publisher.publish(message)).collect();
         for id in published {
@@ -87,7 +112,14 @@ impl World {
 
     pub async fn seek_to_the_beginning(&self) {
         let beginning = google_cloud_wkt::Timestamp::clamp(0, 0);
-        self.admin().await.seek().set_subscription(SUBSCRIPTION).set_time(beginning).send().await.unwrap();
+        self.admin()
+            .await
+            .seek()
+            .set_subscription(self.subscription())
+            .set_time(beginning)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Waits until the service has nothing left for the subscription.
@@ -96,12 +128,20 @@ impl World {
     }
 
     fn backlog(&self) -> u64 {
-        let figures = self.server.as_ref().unwrap().broker.figures();
-        figures.iter().find(|figures| figures.name == SUBSCRIPTION).unwrap().backlog_messages
+        let server = self.own.as_ref().and_then(|own| own.server.as_ref()).unwrap();
+        let figures = server.broker.figures();
+        figures.iter().find(|figures| figures.name == self.subscription()).unwrap().backlog_messages
     }
 
     pub async fn subscriptions(&self) -> Vec<String> {
-        let listed = self.admin().await.list_subscriptions().set_project("projects/p").send().await.unwrap();
+        let listed = self
+            .admin()
+            .await
+            .list_subscriptions()
+            .set_project(format!("projects/{}", self.project))
+            .send()
+            .await
+            .unwrap();
         listed.subscriptions.into_iter().map(|subscription| subscription.name).collect()
     }
 }
@@ -132,7 +172,7 @@ impl Server {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
+        if let Some(server) = self.own.as_mut().and_then(|own| own.server.take()) {
             server.runtime.shutdown_background();
         }
     }
@@ -226,9 +266,9 @@ async fn until(done: impl Fn() -> bool, now: impl Fn() -> String) {
     }
 }
 
-/// A source of the subscription at that endpoint.
+/// A source of a subscription at that endpoint.
 pub fn config(endpoint: &str) -> SourceConfig {
-    let input = Input::Subscription(SUBSCRIPTION.to_owned());
+    let input = Input::Subscription("projects/p/subscriptions/sub".to_owned());
     SourceConfig {
         endpoint: Endpoint::parse(endpoint).unwrap(),
         ack_deadline: Duration::from_secs(10),

@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use google_cloud_pubsub::model::Message;
-use millrace_pubsub_source::{Input, SourceConfig, SourceError, SourceState};
+use millrace_pubsub_source::{Input, Source, SourceConfig, SourceError, SourceState};
 
-use common::{SUBSCRIPTION, Sink, TOPIC, World, config, numbered};
+use common::{Sink, World, config, numbered};
 
 /// Scenario: messages with attributes and ordering keys are published before and while the source reads.
 /// Guarantees: every one is in the topic once, with all that belongs to it, and the service has none left.
@@ -151,9 +151,9 @@ async fn without_a_durable_disk_nothing_is_acknowledged_before_its_commit() {
 async fn a_topic_is_read_through_a_temporary_subscription() {
     let world = World::start().await;
     let sink = Sink::new();
-    let of_topic = || SourceConfig { input: Input::Topic(TOPIC.to_owned()), ..world.config() };
+    let of_topic = || SourceConfig { input: Input::Topic(world.topic()), ..world.config() };
     let source = sink.read(of_topic());
-    source.check().await.unwrap();
+    Source::check(&of_topic()).await.unwrap();
     let name = source.status().subscription;
     assert!(name.starts_with("projects/p/subscriptions/top_millrace_"), "{name}");
     world.publish(numbered(0..10)).await;
@@ -166,7 +166,7 @@ async fn a_topic_is_read_through_a_temporary_subscription() {
     sink.holds_exactly(20);
     source.drain().await;
     let left = world.subscriptions().await;
-    assert_eq!(left, [SUBSCRIPTION]);
+    assert_eq!(left, [world.subscription()]);
 }
 
 /// Scenario: a subscription that does not exist, then does.
@@ -177,8 +177,8 @@ async fn a_subscription_that_is_not_there_is_told_and_waited_for() {
     let name = "projects/p/subscriptions/later";
     let later = SourceConfig { input: Input::Subscription(name.to_owned()), ..world.config() };
     let sink = Sink::new();
+    let error = Source::check(&later).await.unwrap_err();
     let source = sink.read(later);
-    let error = source.check().await.unwrap_err();
     assert!(matches!(error, SourceError::NotFound(_)) && !error.is_transient(), "{error}");
     for part in [name, "gcloud pubsub subscriptions create later --topic TOPIC --project p", "of source test"]
     {
@@ -193,8 +193,8 @@ async fn a_subscription_that_is_not_there_is_told_and_waited_for() {
     assert_eq!((source.status().state, source.status().error), (SourceState::Running, None));
 
     let missing = Input::Topic("projects/p/topics/nowhere".to_owned());
-    let of_topic = sink.read(SourceConfig { input: missing, ..world.config() });
-    let error = of_topic.check().await.unwrap_err().to_string();
+    let of_topic = SourceConfig { input: missing, ..world.config() };
+    let error = Source::check(&of_topic).await.unwrap_err().to_string();
     assert!(error.contains("gcloud pubsub topics create nowhere"), "{error}");
 }
 
@@ -204,8 +204,9 @@ async fn a_subscription_that_is_not_there_is_told_and_waited_for() {
 async fn a_service_that_does_not_answer_is_told() {
     let sink = Sink::new();
     // The port of tcpmux, which nothing has used for decades.
-    let source = sink.read(config("http://127.0.0.1:1"));
-    let error = source.check().await.unwrap_err();
+    let nowhere = config("http://127.0.0.1:1");
+    let error = Source::check(&nowhere).await.unwrap_err();
+    let source = sink.read(nowhere);
     assert!(error.is_transient() && error.to_string().contains("does not answer"), "{error}");
     sink.until(&source, |_| source.status().stalled_seconds >= 1).await;
     sink.until(&source, |_| source.status().state == SourceState::Failing).await;
@@ -232,4 +233,33 @@ async fn a_quiet_stream_is_opened_anew() {
     world.publish(numbered(0..10)).await;
     sink.until(&source, |counts| counts.acks == 10).await;
     sink.holds_exactly(10);
+}
+
+/// Scenario: Google's own emulator, which keeps nothing on disk; the source is killed once.
+/// Guarantees: as with the server of this project: each message once, through a temporary subscription too.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs `gcloud beta emulators pubsub start`, and PUBSUB_EMULATOR_HOST"]
+async fn googles_emulator_is_read() {
+    let address = std::env::var("PUBSUB_EMULATOR_HOST").unwrap();
+    let world = World::at(&address).await;
+    world.publish(numbered(0..2000)).await;
+    let mut sink = Sink::new();
+    let source = sink.read(SourceConfig { outstanding_messages_max: 50, ..world.config() });
+    sink.until(&source, |counts| counts.received >= 100).await;
+    drop(source);
+    sink = sink.crash();
+    let source = sink.read(world.config());
+    sink.until_there_are(2000).await;
+    source.stop().await;
+    sink.holds_exactly(2000);
+
+    let sink = Sink::new();
+    let of_topic = || SourceConfig { input: Input::Topic(world.topic()), ..world.config() };
+    let source = sink.read(of_topic());
+    sink.until(&source, |_| source.status().state == SourceState::Running).await;
+    world.publish(numbered(0..10)).await;
+    sink.until(&source, |counts| counts.acks == 10).await;
+    source.drain().await;
+    sink.holds_exactly(10);
+    assert_eq!(world.subscriptions().await, [world.subscription()]);
 }
