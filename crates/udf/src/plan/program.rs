@@ -182,7 +182,6 @@ impl Expr {
             | Self::Part(_)
             | Self::Slot(_)
             | Self::Object(_) => true,
-            Self::Stringify(value) => matches!(**value, Self::Object(_)),
             _ => false,
         }
     }
