@@ -198,6 +198,13 @@ impl Control for Controls {
             Some(name) => vec![named(slots, name)?],
             None => slots,
         };
+        let (pipelines, sources) = (self.node.pipelines(), self.node.sources());
+        // What feeds them ends first, and begins last.
+        match how {
+            Steer::Drain => sources.end_before(pipelines, &slots, true),
+            Steer::Cancel => sources.end_before(pipelines, &slots, false),
+            Steer::Resume => {}
+        }
         for slot in &slots {
             match how {
                 Steer::Drain => slot.managed.request_drain(),
@@ -208,6 +215,10 @@ impl Control for Controls {
                 }
             }
             tracing::info!(pipeline = %slot.name, ?how, "an operator steers the pipeline");
+        }
+        if how == Steer::Resume {
+            let resumed = sources.resume(&slots);
+            resumed.map_err(|reason| error(ControlFault::Conflict, format!("{reason:#}")))?;
         }
         Ok(slots.iter().map(|slot| slot.name.clone()).collect())
     }
