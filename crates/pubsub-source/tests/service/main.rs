@@ -237,8 +237,9 @@ async fn a_quiet_stream_is_opened_anew() {
 
 /// Scenario: Google's own emulator, which keeps nothing on disk; the source is killed once.
 /// Guarantees: as with the server of this project: each message once, through a temporary subscription too.
+/// Needs `gcloud beta emulators pubsub start`, and PUBSUB_EMULATOR_HOST.
+#[cfg(feature = "googles-emulator")]
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs `gcloud beta emulators pubsub start`, and PUBSUB_EMULATOR_HOST"]
 async fn googles_emulator_is_read() {
     let address = std::env::var("PUBSUB_EMULATOR_HOST").unwrap();
     let world = World::at(&address).await;
