@@ -2,6 +2,7 @@
 
 mod push;
 mod resources;
+mod schemas;
 mod streams;
 mod transforms;
 
