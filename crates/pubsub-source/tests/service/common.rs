@@ -55,6 +55,7 @@ impl World {
     }
 
     /// A service that runs already.
+    #[cfg(feature = "googles-emulator")]
     pub async fn at(address: &str) -> Self {
         let project = format!("p{}", std::process::id());
         let world = Self { endpoint: format!("http://{address}"), project, own: None };
