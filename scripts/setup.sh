@@ -6,7 +6,7 @@ set -euo pipefail
 
 has_python() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_psql() { command -v psql >/dev/null; }
-has_node() { command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 18)' 2>/dev/null; }
+has_node() { command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null; }
 
 if has_python && has_psql && has_node; then exit 0; fi
 if ! command -v apt-get >/dev/null; then
