@@ -7,12 +7,14 @@ mod bench;
 mod children;
 mod clients;
 mod crash;
+mod crash_pubsub;
 mod demo;
 mod deps;
 mod disk_full;
 mod machine;
 mod otlp;
 mod profile;
+mod pubsub;
 mod readers;
 mod restamp;
 mod server;
@@ -40,6 +42,8 @@ enum Chore {
     Tidy,
     /// Kill the real binary over and over under load, then prove that nothing was lost or doubled
     Crash(crash::CrashArguments),
+    /// The same with publishers, subscribers, snapshots and seeks on the Pub/Sub port
+    CrashPubsub(crash_pubsub::CrashPubsubArguments),
     /// Measure the real binary on its real ports
     Bench(bench::BenchArguments),
     /// Record where the server's time goes under load
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Deps => deps::run(),
         Chore::Tidy => tidy::run(),
         Chore::Crash(arguments) => crash::run(&arguments),
+        Chore::CrashPubsub(arguments) => crash_pubsub::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Profile(arguments) => profile::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),

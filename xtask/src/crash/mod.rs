@@ -19,6 +19,7 @@ mod summary;
 mod transport;
 mod verify;
 
+pub use record::Record;
 pub use verify::audit;
 
 use std::path::PathBuf;

@@ -1,0 +1,187 @@
+//! `cargo xtask crash-pubsub`: the conservation oracle on the Pub/Sub port of the real binary.
+//!
+//! Publishers publish, lose replies and retry; subscribers of seven kinds of subscriptions stream and pull, ack,
+//! give back, forget and hang up; one goes back to snapshots. The server is killed with -9 at random moments
+//! and started again. Every acknowledged publish must come to every subscription; keys in order; what was
+//! confirmed to an exactly-once subscriber never again; after a seek exactly what was open at the snapshot, and
+//! what came later; and enough must have happened for that to mean something.
+
+mod ledger;
+mod message;
+mod oracle;
+mod order;
+mod peace;
+mod plan;
+mod publisher;
+mod rounds;
+mod seeker;
+mod shared;
+mod subscriber;
+mod summary;
+mod topology;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::pubsub::Clients;
+use crate::server::Launch;
+use crate::workspace;
+use rounds::{kill, start_ready};
+use seeker::Seeker;
+use shared::Shared;
+use subscriber::Subscriber;
+use summary::Summary;
+use topology::Sub;
+
+/// Publishers; each has keys of its own.
+const PUBLISHERS: u64 = 4;
+/// Where the numbers of subscribers begin among tasks.
+const SUBSCRIBERS_FROM: u64 = 100;
+
+/// What `cargo xtask crash-pubsub` takes.
+#[derive(clap::Args)]
+pub struct CrashPubsubArguments {
+    /// Rounds: each starts the server and ends it, most of them with kill -9
+    #[arg(long, default_value_t = 20)]
+    rounds: usize,
+    /// Decides every choice; timings are real
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The binary to test instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Writes the summary as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Keeps the run's directory (a failed run always does)
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the test.
+pub fn run(arguments: &CrashPubsubArguments) -> Result<()> {
+    let binary = workspace::binary(arguments.binary.as_deref())?;
+    let directory = tempfile::Builder::new().prefix("millrace-crash-pubsub-").tempdir()?;
+    let started = Instant::now();
+    let outcome = run_in(directory.path(), binary, arguments).and_then(|mut summary| {
+        summary.elapsed_seconds = started.elapsed().as_secs_f64();
+        println!("{summary}");
+        if let Some(path) = &arguments.json {
+            let text = serde_json::to_vec_pretty(&summary)?;
+            millrace_disk::write_atomically(&millrace_disk::StdDisk, path, &text)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        summary.judge()
+    });
+    if arguments.keep || outcome.is_err() {
+        println!("kept {}", directory.keep().display());
+    }
+    outcome
+}
+
+fn run_in(directory: &Path, binary: PathBuf, arguments: &CrashPubsubArguments) -> Result<Summary> {
+    let launch = Launch::inside(directory, binary)?;
+    let shared = Arc::new(Shared::new(arguments.seed, launch.pubsub_port()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut server = start_ready(&launch, &shared)?;
+    runtime.block_on(async { topology::create(&mut Clients::new(&shared.address)?).await })?;
+    server.stop()?;
+
+    let mut publishers = JoinSet::new();
+    for number in 0..PUBLISHERS {
+        publishers.spawn_on(publisher::run(number, Arc::clone(&shared)), runtime.handle());
+    }
+    let (subscribers, seeker) = subscribe(&runtime, &shared)?;
+    let plan = plan::rounds(arguments.seed, arguments.rounds);
+    let killed = rounds::run_all(&plan, &launch, &shared)?;
+
+    // With the server down every call of a subscriber fails, and it ends.
+    shared.ending.store(true, Relaxed);
+    runtime.block_on(joined(subscribers))?;
+    let seeker = runtime.block_on(seeker).context("the seeker panicked")?;
+    in_peace(&runtime, &launch, &shared, publishers, seeker)?;
+    Ok(Summary::of(&shared, arguments.rounds, killed))
+}
+
+/// Starts the subscribers.
+fn subscribe(runtime: &Runtime, shared: &Arc<Shared>) -> Result<(JoinSet<Result<()>>, JoinHandle<Seeker>)> {
+    let _inside = runtime.enter();
+    let mut subscribers = JoinSet::new();
+    let mut task = SUBSCRIBERS_FROM;
+    // Two streams share the ordered one; the others are streamed and pulled.
+    for (sub, streams, pulls) in [
+        (Sub::Plain, 1, 1),
+        (Sub::Ordered, 2, 0),
+        (Sub::Filtered, 1, 0),
+        (Sub::Exact, 1, 1),
+        (Sub::Poison, 1, 0),
+        (Sub::Letters, 0, 1),
+    ] {
+        for index in 0..streams + pulls {
+            task += 1;
+            let subscriber = Subscriber::new(sub, task, shared)?;
+            subscribers.spawn(async move {
+                match index < streams {
+                    true => subscriber.stream().await,
+                    false => subscriber.pull().await,
+                }
+                Ok(())
+            });
+        }
+    }
+    let seeker = Seeker::new(task + 1, shared)?;
+    Ok((subscribers, runtime.spawn(seeker.run())))
+}
+
+/// The fault-free end.
+fn in_peace(
+    runtime: &Runtime,
+    launch: &Launch,
+    shared: &Arc<Shared>,
+    publishers: JoinSet<Result<()>>,
+    mut seeker: Seeker,
+) -> Result<()> {
+    let mut server =
+        start_ready(launch, shared).context("the server did not come back after the last fault")?;
+    shared.finishing.store(true, Relaxed);
+    runtime.block_on(joined(publishers))?;
+    runtime.block_on(for_each(all_but_sought(), shared, peace::drain))?;
+    runtime.block_on(seeker.drain())?;
+    // Every ack was answered: they must be on the disk.
+    kill(&mut server)?;
+    let mut server = start_ready(launch, shared)?;
+    runtime.block_on(for_each(Sub::ALL, shared, peace::nothing_comes))?;
+    runtime.block_on(seeker.from_the_beginning())?;
+    server.stop()
+}
+
+/// Subscriptions that anybody may take from: the seeker keeps the books of its own.
+fn all_but_sought() -> impl Iterator<Item = Sub> {
+    Sub::ALL.into_iter().filter(|sub| *sub != Sub::Sought)
+}
+
+/// Does something with subscriptions, all at once.
+async fn for_each<F: Future<Output = Result<()>> + Send + 'static>(
+    subs: impl IntoIterator<Item = Sub>,
+    shared: &Arc<Shared>,
+    act: impl Fn(Sub, Arc<Shared>) -> F,
+) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    for sub in subs {
+        tasks.spawn(act(sub, Arc::clone(shared)));
+    }
+    joined(tasks).await
+}
+
+async fn joined(mut tasks: JoinSet<Result<()>>) -> Result<()> {
+    while let Some(task) = tasks.join_next().await {
+        task.context("a task panicked")??;
+    }
+    Ok(())
+}
