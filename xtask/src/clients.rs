@@ -1,8 +1,8 @@
 //! `cargo xtask clients`: people come with the clients that they have. A real run takes a recording, then
-//! scripts/postgres_clients.py looks at it with psql and psycopg, and scripts/pubsub_clients.py uses the Pub/Sub
-//! port with Google's client.
+//! scripts/postgres_clients.py looks at it with psql and psycopg, and scripts/pubsub_clients.py and .mjs use the
+//! Pub/Sub port with Google's Python and Node clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,9 +14,12 @@ use crate::workspace;
 /// What `cargo xtask clients` takes.
 #[derive(clap::Args)]
 pub struct ClientsArguments {
-    /// The Python that runs the script
+    /// The Python that runs the scripts ending in .py
     #[arg(long, default_value = "python3")]
     python: PathBuf,
+    /// The Node that runs those ending in .mjs
+    #[arg(long, default_value = "node")]
+    node: PathBuf,
     /// The binary to test instead of building one
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -43,21 +46,23 @@ pub fn run(arguments: &ClientsArguments) -> Result<()> {
         bail!("millrace send ended with {status}");
     }
     server.api().wait_folded(Duration::from_secs(60))?;
-    script(arguments, "scripts/postgres_clients.py", &[&launch.postgres_port().to_string(), USER])?;
-    script(arguments, "scripts/pubsub_clients.py", &[&launch.pubsub_port().to_string()])?;
+    script(&arguments.python, "scripts/postgres_clients.py", &[&launch.postgres_port().to_string(), USER])?;
+    let pubsub_port = launch.pubsub_port().to_string();
+    script(&arguments.python, "scripts/pubsub_clients.py", &[&pubsub_port])?;
+    script(&arguments.node, "scripts/pubsub_clients.mjs", &[&pubsub_port])?;
     server.stop()
 }
 
 /// Runs a script of clients against the server on loopback.
-fn script(arguments: &ClientsArguments, name: &str, port_and_more: &[&str]) -> Result<()> {
-    let done = Command::new(&arguments.python)
+fn script(interpreter: &Path, name: &str, port_and_more: &[&str]) -> Result<()> {
+    let done = Command::new(interpreter)
         .arg(workspace::root().join(name))
         .arg("127.0.0.1")
         .args(port_and_more)
         .env("PGPASSWORD", PASSWORD)
         .stdin(Stdio::null())
         .status()
-        .with_context(|| format!("cannot run {}", arguments.python.display()))?;
+        .with_context(|| format!("cannot run {}", interpreter.display()))?;
     if !done.success() {
         bail!("the clients of {name} failed: {done}");
     }
@@ -65,7 +70,7 @@ fn script(arguments: &ClientsArguments, name: &str, port_and_more: &[&str]) -> R
 }
 
 /// Writes a file that only its owner may read.
-fn write_private(path: &std::path::Path, text: &str) -> Result<()> {
+fn write_private(path: &Path, text: &str) -> Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;

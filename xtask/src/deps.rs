@@ -69,6 +69,13 @@ const RULES: &[Rule] = &[
         not_directly: &["opentelemetry-proto", "rquickjs"],
     },
     Rule {
+        name: "millrace-pubsub-source",
+        ours: &["millrace-model", "millrace-log"],
+        never: &["datafusion", "deltalake-core", "parquet", "arrow", "rquickjs"],
+        // Google's client speaks to the service.
+        not_directly: &["tonic", "prost", "reqwest", "rustls"],
+    },
+    Rule {
         name: "millrace-lake",
         ours: &[
             "millrace-model",
@@ -130,6 +137,7 @@ const RULES: &[Rule] = &[
             "millrace-generate",
             "millrace-workbench",
             "millrace-template",
+            "millrace-pubsub-source",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the

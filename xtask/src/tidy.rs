@@ -13,9 +13,9 @@ const FILE_LINES_MAX: usize = 500;
 /// Files above this are listed: candidates for a split.
 const FILE_LINES_NOTED: usize = 300;
 /// Files whose text is checked; everything else (recordings, lock files, binaries) is data.
-const TEXT_EXTENSIONS: [&str; 10] = ["rs", "md", "toml", "sh", "py", "sql", "js", "ts", "tsx", "css"];
+const TEXT_EXTENSIONS: [&str; 11] = ["rs", "md", "toml", "sh", "py", "sql", "js", "mjs", "ts", "tsx", "css"];
 /// Files of the kinds above that count as source for the length limit.
-const SOURCE_EXTENSIONS: [&str; 7] = ["rs", "sh", "py", "js", "ts", "tsx", "css"];
+const SOURCE_EXTENSIONS: [&str; 8] = ["rs", "sh", "py", "js", "mjs", "ts", "tsx", "css"];
 /// Folders that hold no text of ours.
 const SKIPPED_FOLDERS: [&str; 6] = [".git", "target", "node_modules", "testdata", "millrace-data", "dist"];
 

@@ -431,6 +431,15 @@ pub enum ReportFormat {
     Json,
 }
 
+/// Where the input of a launch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PubsubPlace {
+    /// In this program's log.
+    Embedded,
+    /// In the real Pub/Sub.
+    Google,
+}
+
 /// A launch of the template. `--parameters` wins over `--parameters-file`, that over variables
 /// MILLRACE_TEMPLATE_<parameter>.
 #[derive(Debug, Args)]
@@ -459,9 +468,20 @@ pub struct Launch {
     /// The columns that it is clustered by.
     #[arg(long, value_delimiter = ',')]
     pub clustering: Vec<String>,
-    /// The topic that the subscription is of, when no pipeline of the configuration has its name.
+    /// The topic of the log: with `--source embedded`, that the subscription is of, when no pipeline of the
+    /// configuration has its name; with `google`, that is filled (default: the name of the input).
     #[arg(long)]
     pub topic: Option<String>,
+    /// Where inputSubscription and inputTopic are: in this log, or in the real Pub/Sub.
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub source: PubsubPlace,
+    /// An emulator's HOST:PORT, or another https:// address of Pub/Sub; implies `--source google` (which asks
+    /// PUBSUB_EMULATOR_HOST without it).
+    #[arg(long, value_name = "ADDRESS")]
+    pub pubsub_endpoint: Option<String>,
+    /// The service account to read as.
+    #[arg(long, value_name = "EMAIL")]
+    pub impersonate_service_account: Option<String>,
     #[arg(long, value_enum, default_value = "strict")]
     pub mode: UdfMode,
 }

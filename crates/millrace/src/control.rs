@@ -212,6 +212,13 @@ impl Control for Controls {
         };
         // One that cannot go on does not keep the others from it.
         let mut failed = Vec::new();
+        let (pipelines, sources) = (self.node.pipelines(), self.node.sources());
+        // What feeds them ends first, and begins last.
+        match how {
+            Steer::Drain => sources.end_before(pipelines, &slots, true),
+            Steer::Cancel => sources.end_before(pipelines, &slots, false),
+            Steer::Resume => {}
+        }
         for slot in &slots {
             tracing::info!(pipeline = %slot.name, ?how, "an operator steers the pipeline");
             match how {
@@ -222,6 +229,10 @@ impl Control for Controls {
         }
         if !failed.is_empty() {
             return Err(error(ControlFault::Conflict, failed.join("; ")));
+        }
+        if how == Steer::Resume {
+            let resumed = sources.resume(&slots);
+            resumed.map_err(|reason| error(ControlFault::Conflict, format!("{reason:#}")))?;
         }
         Ok(slots.iter().map(|slot| slot.name.clone()).collect())
     }

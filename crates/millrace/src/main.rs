@@ -24,6 +24,7 @@ mod reload;
 mod replays;
 mod rerun;
 mod settings;
+mod sources;
 mod tables;
 mod threads;
 mod udf;

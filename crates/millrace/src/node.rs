@@ -19,6 +19,7 @@ use crate::pipelines::{Pipelines, StartPlan};
 use crate::replays::Replays;
 use crate::rerun::Reruns;
 use crate::settings;
+use crate::sources::Sources;
 use crate::tables::Tables;
 
 /// Everything that runs in a server process except its listeners.
@@ -27,6 +28,7 @@ pub struct Node {
     lake: Arc<Lake>,
     tables: Arc<Tables>,
     pipelines: Pipelines,
+    sources: Sources,
     reruns: Reruns,
     replays: Arc<Replays>,
     auditor: Arc<Auditor>,
@@ -69,7 +71,9 @@ impl Node {
         resume_replays(&replays)?;
         auditor.start(&log)?;
         let postgres = OnceLock::new();
-        Ok(Self { log, lake, tables, pipelines, reruns, replays, auditor, postgres, started })
+        // Last, when everything that they fill is there.
+        let sources = Sources::start(config, data, &log, runtime)?;
+        Ok(Self { log, lake, tables, pipelines, sources, reruns, replays, auditor, postgres, started })
     }
 
     /// The log, for ingest.
@@ -100,6 +104,11 @@ impl Node {
     /// Tells those who look at the configuration now and then that it is this one now.
     pub fn reconfigured(&self, config: &Config) {
         self.auditor.configure(config);
+    }
+
+    /// What is read from the real Pub/Sub.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// What is run again.
@@ -188,6 +197,7 @@ impl Facts for Node {
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             postgres: self.postgres.get().cloned(),
             topics: topic_statuses(&self.log),
+            sources: self.sources.statuses(),
             pipelines,
             tables: self.tables.all().iter().map(|(name, table)| table_status(name, table)).collect(),
         }
@@ -195,6 +205,7 @@ impl Facts for Node {
 
     fn publish_gauges(&self) {
         self.pipelines.all().iter().for_each(|slot| slot.publish_udf());
+        self.sources.publish_gauges();
         for topic in topic_statuses(&self.log) {
             let labels = [("topic", topic.name)];
             // Counters of the log itself live in its files and go on over restarts.

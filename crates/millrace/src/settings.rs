@@ -11,10 +11,11 @@ use millrace_log::{LogConfig, TopicConfig};
 use millrace_model::names;
 use millrace_postgres::{Credentials, PostgresConfig};
 use millrace_pubsub::{KeptTopics, PubsubConfig};
+use millrace_pubsub_source::{Endpoint, Input, SourceConfig};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::udf;
 
@@ -25,27 +26,36 @@ pub fn log(config: &Config) -> LogConfig {
     LogConfig { segment_bytes_max: config.log.segment_bytes_max, ..LogConfig::default() }
 }
 
-/// Every topic that something is or may be put into: those of sinks, those that ingest keeps for itself,
-/// and those that the configuration has settings for.
+/// Every topic that something is or may be put into: those of sinks and sources, those that ingest keeps for
+/// itself, and those that the configuration has settings for.
 pub fn topics(config: &Config) -> BTreeSet<String> {
     let own = [names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES].map(str::to_owned);
     let sinks = config.sink.iter().map(|sink| sink.topic.clone());
-    own.into_iter().chain(sinks).chain(config.topic.iter().map(|topic| topic.name.clone())).collect()
+    let sources = config.source.iter().map(|source| source.into.clone());
+    own.into_iter()
+        .chain(sinks)
+        .chain(sources)
+        .chain(config.topic.iter().map(|topic| topic.name.clone()))
+        .collect()
 }
 
-/// A topic's settings: its own, else those of all topics. What no sink matched is kept a day.
+/// A topic's settings: its own, else those of all topics. What no sink matched is kept a day. What the real
+/// Pub/Sub delivers may come again much later than what a client sends again.
 pub fn topic(config: &Config, name: &str) -> TopicConfig {
     let own = config.topic.iter().find(|topic| topic.name == name);
     let retention_hours = own.and_then(|topic| topic.retention_hours).unwrap_or(match name {
         names::TOPIC_UNROUTED => 24.min(config.log.retention_hours),
         _ => config.log.retention_hours,
     });
+    let fed = config.source.iter().filter(|source| source.into == name);
+    let dedup_window_seconds =
+        fed.map(|source| source.dedup_window_seconds).fold(config.log.dedup_window_seconds, u64::max);
     TopicConfig {
         bytes_max: own.and_then(|topic| topic.bytes_max).unwrap_or(config.log.topic_bytes_max),
         retention_age: Duration::from_secs(retention_hours.saturating_mul(SECONDS_PER_HOUR)),
         folded_retention: Duration::from_secs(config.log.folded_retention_minutes.saturating_mul(60)),
         folded_bytes_max: config.log.folded_bytes_max,
-        dedup_age: Duration::from_secs(config.log.dedup_window_seconds),
+        dedup_age: Duration::from_secs(dedup_window_seconds),
         dedup_entries_max: config.log.dedup_entries_max,
     }
 }
@@ -108,6 +118,36 @@ pub fn pubsub(config: &Config, kept_topics: KeptTopics) -> Result<PubsubConfig> 
         in_flight_bytes_max: own.in_flight_bytes_max,
         streams_max: own.streams_max,
         ..PubsubConfig::new(config.project.clone())
+    })
+}
+
+/// A source's settings; the variable that Google's clients know says where an emulator is.
+///
+/// # Errors
+/// When it does not name one input, or its endpoint is none.
+pub fn source(own: &config::Source, dedup_secret: [u8; 32]) -> Result<SourceConfig> {
+    let input = match (&own.subscription, &own.topic) {
+        (Some(subscription), None) => Input::Subscription(subscription.clone()),
+        (None, Some(topic)) => Input::Topic(topic.clone()),
+        _ => bail!("subscription and topic: give one of them"),
+    };
+    if own.project.is_some() && own.topic.is_none() {
+        bail!("project is that of the temporary subscription of a topic: a subscription names its own");
+    }
+    let emulator = std::env::var("PUBSUB_EMULATOR_HOST").ok().filter(|host| !host.is_empty());
+    let endpoint = match own.endpoint.as_ref().or(emulator.as_ref()) {
+        Some(address) => Endpoint::parse(address)?,
+        None => Endpoint::Google,
+    };
+    Ok(SourceConfig {
+        subscription_project: own.project.clone(),
+        endpoint,
+        impersonate: own.impersonate.clone(),
+        durable: own.durable,
+        outstanding_messages_max: own.outstanding_messages_max,
+        outstanding_bytes_max: own.outstanding_bytes_max,
+        ack_deadline: Duration::from_secs(own.ack_deadline_seconds),
+        ..SourceConfig::new(own.name.clone(), input, dedup_secret)
     })
 }
 

@@ -44,6 +44,9 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
     if text(&old.sink) != text(&new.sink) {
         fixed.push("[[sink]]".to_owned());
     }
+    if text(&old.source) != text(&new.source) {
+        fixed.push("[[source]]".to_owned());
+    }
     let mut steps = topic_steps(old, new, &mut fixed);
     steps.extend(pipeline_steps(old, new, &mut fixed));
     if fixed.is_empty() { Ok(steps) } else { Err(fixed) }

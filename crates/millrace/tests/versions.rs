@@ -359,11 +359,13 @@ fn a_stretch_is_run_again_exactly_once() {
 /// Guarantees: each gets its 4xx, and the server still works.
 #[test]
 fn bad_requests_to_the_controls_get_their_status() {
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
     let mut millrace = millrace(&script("one", "never"));
     millrace.start();
     let json = ("content-type", "application/json");
     let big = format!(r#"{{"to": "{}"}}"#, "a".repeat(300));
-    let cases: &[(&str, &[(&str, &str)], &str, u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("/api/udf/rollback", &[], "{}", 415),
         ("/api/udf/rollback", &[json], "nope", 400),
         ("/api/udf/rollback", &[json], r#"{"version": 1}"#, 400),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use millrace_disk::{Disk, StdDisk};
 use millrace_log::{Log, LogConfig};
 use millrace_model::Micros;
@@ -37,6 +38,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
         println!("PUBSUB_EMULATOR_HOST={}", listener.local_addr()?);
+        // As the real server does: a small answer must not wait 40 ms for the client's delayed ACK.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                eprintln!("TCP_NODELAY cannot be set: {error}");
+            }
+        });
         axum::serve(listener, broker.router()).await
     })?;
     Ok(())

@@ -26,6 +26,7 @@ mod publish;
 mod push;
 mod ranges;
 mod registry;
+mod schema;
 mod serve;
 mod subscription;
 mod sync;

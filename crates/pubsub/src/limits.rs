@@ -5,6 +5,10 @@
 pub const PUBLISH_BYTES_MAX: usize = 10_000_000;
 /// Most messages of one publish request.
 pub const PUBLISH_MESSAGES_MAX: usize = 1_000;
+/// Longest definition of a schema, in bytes.
+pub const SCHEMA_BYTES_MAX: usize = 300 * 1024;
+/// Most revisions of a schema.
+pub const SCHEMA_REVISIONS_MAX: usize = 20;
 /// Longest URL of an endpoint that is pushed to, in bytes.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 /// Most message transforms of a topic or subscription.

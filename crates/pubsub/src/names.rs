@@ -12,6 +12,7 @@ pub(crate) enum Kind {
     Topic,
     Subscription,
     Snapshot,
+    Schema,
 }
 
 impl Kind {
@@ -21,6 +22,7 @@ impl Kind {
             Self::Topic => "topics",
             Self::Subscription => "subscriptions",
             Self::Snapshot => "snapshots",
+            Self::Schema => "schemas",
         }
     }
 }

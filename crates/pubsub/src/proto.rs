@@ -38,6 +38,9 @@ named! {
     ListSubscriptionsResponse DeleteSubscriptionRequest ModifyPushConfigRequest PullRequest PullResponse
     ModifyAckDeadlineRequest AcknowledgeRequest CreateSnapshotRequest UpdateSnapshotRequest Snapshot
     GetSnapshotRequest ListSnapshotsRequest ListSnapshotsResponse DeleteSnapshotRequest SeekRequest SeekResponse
+    Schema CreateSchemaRequest GetSchemaRequest ListSchemasRequest ListSchemasResponse ListSchemaRevisionsRequest
+    ListSchemaRevisionsResponse CommitSchemaRequest RollbackSchemaRequest DeleteSchemaRevisionRequest
+    DeleteSchemaRequest ValidateSchemaRequest ValidateSchemaResponse ValidateMessageRequest ValidateMessageResponse
 }
 
 impl Named for () {

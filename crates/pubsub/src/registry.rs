@@ -75,6 +75,8 @@ pub(crate) struct Resources {
     pub(crate) topics: BTreeMap<Name, TopicRecord>,
     pub(crate) subscriptions: BTreeMap<Name, SubscriptionRecord>,
     pub(crate) snapshots: BTreeMap<Name, SnapshotRecord>,
+    /// All revisions of each, the oldest first.
+    pub(crate) schemas: BTreeMap<Name, Vec<v1::Schema>>,
 }
 
 /// The resources with their file.
@@ -90,6 +92,8 @@ struct File {
     topics: Vec<Entry>,
     subscriptions: Vec<Entry>,
     snapshots: Vec<Entry>,
+    #[serde(default)]
+    schemas: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,6 +175,7 @@ fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
         topics: topics.collect::<Result<_, PubsubError>>()?,
         subscriptions: subscriptions.collect::<Result<_, PubsubError>>()?,
         snapshots: snapshots.collect::<Result<_, PubsubError>>()?,
+        schemas: resources.schemas.values().flatten().map(to_json).collect::<Result<_, PubsubError>>()?,
     };
     let mut bytes =
         serde_json::to_vec_pretty(&file).map_err(|error| PubsubError::internal(error.to_string()))?;
@@ -204,6 +209,11 @@ fn read_file(bytes: &[u8]) -> Result<Resources, String> {
         let resource: v1::Snapshot = resource(entry.resource)?;
         let name = name(Kind::Snapshot, &resource.name)?;
         resources.snapshots.insert(name, SnapshotRecord { uid, log: entry.log, progress, resource });
+    }
+    for schema in file.schemas {
+        let schema: v1::Schema = resource(schema)?;
+        let name = name(Kind::Schema, &schema.name)?;
+        resources.schemas.entry(name).or_default().push(schema);
     }
     Ok(resources)
 }

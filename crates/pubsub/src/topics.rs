@@ -22,7 +22,7 @@ pub(crate) struct Topics {
 pub(crate) struct Named {
     pub(crate) topic: Arc<Topic>,
     /// What its messages go through; or why that cannot be had, and nothing is published.
-    pub(crate) intake: Result<Intake, PubsubError>,
+    pub(crate) intake: Result<Arc<Intake>, PubsubError>,
 }
 
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Topics {
         }
         let name = Name::parse(Kind::Topic, text)?;
         let topic = self.own(&name).ok_or_else(|| PubsubError::not_found(text))?;
-        Ok(Named { topic, intake: Ok(Intake::default()) })
+        Ok(Named { topic, intake: Ok(Arc::default()) })
     }
 
     /// The log's own topic of that name, when it is one of the project's and no other's.

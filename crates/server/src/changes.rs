@@ -175,7 +175,7 @@ async fn rerun(
     body: Bytes,
 ) -> Result<Json<RerunReport>, ApiError> {
     let request: RerunRequest = read(&headers, &body)?;
-    answer(state, move |control| control.rerun(request.clone())).await
+    answer(state, move |control| control.rerun(request)).await
 }
 
 fn asked(which: Asked) -> Result<Which, ApiError> {

@@ -24,5 +24,5 @@ pub use dead_letters::{DeadLetterChoice, DeadLetterError, DeadLetters, ReplayReq
 pub use guard::{Guard, GuardError, guarded};
 pub use listen::{ConnectionLimits, serve};
 pub use prometheus::{Recorder, RecorderError};
-pub use status::{AuditStatus, PipelineStatus, Status, TableStatus, TopicStatus};
+pub use status::{AuditStatus, PipelineStatus, SourceStatus, Status, TableStatus, TopicStatus};
 pub use views::{ViewList, ViewReport, ViewResultReport};

@@ -16,6 +16,9 @@ pub struct Status {
     pub postgres: Option<String>,
     /// Every topic, by name.
     pub topics: Vec<TopicStatus>,
+    /// Every source, in the order of the configuration.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
     /// Every pipeline, in the order of the configuration.
     pub pipelines: Vec<PipelineStatus>,
     /// Every table, by name.
@@ -43,6 +46,41 @@ pub struct TopicStatus {
     pub expired: u64,
     /// Why the topic is not usable, when it is not.
     pub error: Option<String>,
+}
+
+/// One source: a subscription of the real Pub/Sub that is read into a topic. Counters are those of this process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// The subscription that it reads, a temporary one too.
+    pub subscription: String,
+    /// The topic that it fills.
+    pub topic: String,
+    /// Whether a message is acknowledged when it is synced; else when its row is committed.
+    pub durable: bool,
+    /// `connecting`, `running`, `holding` (the log does not take messages now), `failing` or `stopped`.
+    pub state: String,
+    /// Why it is not running.
+    pub error: Option<String>,
+    /// Messages received, those that came again included.
+    pub received: u64,
+    /// Messages stored.
+    pub appended: u64,
+    /// Messages that the topic had already.
+    pub duplicates: u64,
+    /// Messages acknowledged.
+    pub acks: u64,
+    /// Acks that were not confirmed.
+    pub ack_failures: u64,
+    /// Messages given back.
+    pub nacks: u64,
+    /// Streams opened after the first.
+    pub reconnects: u64,
+    /// Messages received and not answered yet.
+    pub outstanding: u64,
+    /// Seconds since the service last answered.
+    pub stalled_seconds: u64,
 }
 
 /// One pipeline. Counters are cumulative over all runs, as the table keeps them.

@@ -238,6 +238,6 @@ pub const BEHAVIOURS: [Behaviour; 29] = [
     row("topic-start", "1.6", Medium, When::Topic, [
         "where reading a topic begins",
         "at a temporary subscription that is made with the job",
-        "at the oldest message that the topic holds; a new start goes on where the last one ended",
+        "at the oldest message that the topic holds (of the real service: at a temporary subscription); a new start goes on where the last one ended",
     ]),
 ];

@@ -70,6 +70,13 @@ pub struct Launch {
     pub notes: Vec<String>,
 }
 
+/// What is different when `inputTopic` is a topic of the log.
+const EMBEDDED_TOPIC_NOTE: &str = "inputTopic: the pipeline reads every message that the topic still holds; the template's \
+     temporary subscription begins with the job";
+/// What is different when it is one of the real service.
+const SERVICE_TOPIC_NOTE: &str = "inputTopic: read through a temporary subscription, as by the template; it outlives a restart \
+     and is deleted when the pipeline is drained";
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -142,6 +149,17 @@ impl Launch {
             }
             _ => Err(LaunchError(checker.problems)),
         }
+    }
+}
+
+impl Launch {
+    /// The same launch, whose input is that of the real Pub/Sub rather than the log's own.
+    #[must_use]
+    pub fn with_service_input(mut self) -> Self {
+        for note in self.notes.iter_mut().filter(|note| *note == EMBEDDED_TOPIC_NOTE) {
+            SERVICE_TOPIC_NOTE.clone_into(note);
+        }
+        self
     }
 }
 
@@ -232,11 +250,7 @@ impl Checker<'_> {
         match (subscription, topic) {
             (Some(name), None) => name.ok().map(Input::Subscription),
             (None, Some(name)) => {
-                self.notes.push(
-                    "inputTopic: the pipeline reads every message that the topic still holds; the template's \
-                     temporary subscription begins with the job"
-                        .to_owned(),
-                );
+                self.notes.push(EMBEDDED_TOPIC_NOTE.to_owned());
                 name.ok().map(Input::Topic)
             }
             _ if required.is_some() => None,

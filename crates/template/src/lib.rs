@@ -36,6 +36,6 @@ pub use job::{Job, JobError};
 pub use launch::{Input, Launch, LaunchError, Mode, Problem, UdfSource, WriteMethod};
 pub use names::{NameError, ResourceName, TableName};
 pub use parameters::{Kind, PARAMETERS, Parameter, Template};
-pub use pipeline::{PipelineText, Schema};
+pub use pipeline::{PipelineText, Schema, Service};
 pub use report::{Change, Difference, Loss, Report};
 pub use script::{Effect, Finding, ScriptText, Scripts};

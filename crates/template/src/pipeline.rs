@@ -19,11 +19,22 @@ pub enum Schema {
     Text(String),
 }
 
+/// How the real Pub/Sub is reached, when messages come from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// An address other than Google's: an emulator's `HOST:PORT`, or a regional one.
+    pub endpoint: Option<String>,
+    /// The service account to act as.
+    pub impersonate: Option<String>,
+}
+
 /// What of a pipeline the parameters do not say, found out by whoever can look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PipelineText {
     /// The topic that messages come from.
     pub topic: String,
+    /// Where the topic is filled from; `None` when that is the embedded Pub/Sub.
+    pub service: Option<Service>,
     /// Whether the topic has to be declared, as nothing else in the configuration fills it.
     pub declare_topic: bool,
     /// The schema of the table.
@@ -46,13 +57,17 @@ impl PipelineText {
         }
     }
 
-    /// The sections `[[topic]]` (when it has to be declared) and `[[pipeline]]`, with a comment of where each
-    /// line is from.
+    /// The sections `[[source]]` (when messages come from the real service) or `[[topic]]` (when it has to be
+    /// declared), and `[[pipeline]]`, with a comment of where each line is from.
     #[must_use]
     pub fn write(&self, launch: &Launch) -> String {
         let mut text = String::new();
-        if self.declare_topic {
-            let _ = write!(text, "[[topic]]\nname = {}\n\n", quoted(&self.topic));
+        match &self.service {
+            Some(service) => self.write_source(launch, service, &mut text),
+            None if self.declare_topic => {
+                let _ = write!(text, "[[topic]]\nname = {}\n\n", quoted(&self.topic));
+            }
+            None => {}
         }
         let (source, project) = match &launch.input {
             Input::Subscription(name) => ("inputSubscription", &name.project),
@@ -86,6 +101,33 @@ impl PipelineText {
         }
         self.write_udf(launch, &mut text);
         text
+    }
+
+    fn write_source(&self, launch: &Launch, service: &Service, text: &mut String) {
+        let _ = writeln!(text, "[[source]]\nname = {}", quoted(Self::name(launch)));
+        match &launch.input {
+            Input::Subscription(name) => {
+                let full = format!("projects/{}/subscriptions/{}", name.project, name.name);
+                let _ = writeln!(text, "subscription = {}  # inputSubscription", quoted(&full));
+            }
+            Input::Topic(name) => {
+                let full = format!("projects/{}/topics/{}", name.project, name.name);
+                let _ = writeln!(text, "topic = {}  # inputTopic", quoted(&full));
+                // The template makes its subscription in the job's project, which may not be the topic's.
+                if let Some(project) =
+                    launch.output.project.as_ref().filter(|project| **project != name.project)
+                {
+                    let _ = writeln!(text, "project = {}  # outputTableSpec", quoted(project));
+                }
+            }
+        }
+        let _ = writeln!(text, "into = {}", quoted(&self.topic));
+        for (key, value) in [("endpoint", &service.endpoint), ("impersonate", &service.impersonate)] {
+            if let Some(value) = value {
+                let _ = writeln!(text, "{key} = {}", quoted(value));
+            }
+        }
+        text.push('\n');
     }
 
     fn write_udf(&self, launch: &Launch, text: &mut String) {

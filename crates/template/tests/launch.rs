@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use millrace_template::{
-    Given, Input, Launch, LaunchError, Mode, PARAMETERS, PipelineText, Schema, WriteMethod,
+    Given, Input, Launch, LaunchError, Mode, PARAMETERS, PipelineText, Schema, Service, WriteMethod,
 };
 use proptest::prelude::*;
 
@@ -199,6 +199,7 @@ fn the_text_of_a_pipeline_is_toml_whatever_is_in_it() {
     .unwrap();
     let pipeline = PipelineText {
         topic: "logs".to_owned(),
+        service: None,
         declare_topic: true,
         schema: Schema::Text("[\n  {\"name\": \"a\", \"type\": \"STRING\"}\n]".to_owned()),
         partition: Some("a".to_owned()),
@@ -239,4 +240,47 @@ proptest! {
             }
         }
     }
+}
+
+/// Scenario: launches whose subscription or topic is one of the real service.
+/// Guarantees: the pipeline's text has a source that fills its topic, and says how the service is reached.
+#[test]
+fn the_real_service_becomes_a_source() {
+    let text = |parameters: &[&str], service: Service| {
+        let launch = check(parameters).unwrap().with_service_input();
+        let pipeline = PipelineText {
+            topic: "local-topic".to_owned(),
+            service: Some(service),
+            declare_topic: true,
+            schema: Schema::Embedded,
+            partition: None,
+            clustering: Vec::new(),
+            script: None,
+        };
+        let text = PipelineText::comment(&launch) + &pipeline.write(&launch);
+        let read = toml::from_str::<toml::Table>(&text);
+        (read.unwrap_or_else(|error| panic!("{error}\n{text}")), text)
+    };
+    let service = Service {
+        endpoint: Some("localhost:8085".to_owned()),
+        impersonate: Some("reader@p.iam.gserviceaccount.com".to_owned()),
+    };
+    let (read, _) = text(&[SUBSCRIPTION, TABLE], service);
+    let source = &read["source"][0];
+    assert_eq!(source["name"].as_str(), Some("gemini-logs-sub"));
+    assert_eq!(source["subscription"].as_str(), Some("projects/p/subscriptions/gemini-logs-sub"));
+    assert_eq!(source["into"].as_str(), Some("local-topic"));
+    assert_eq!(source["endpoint"].as_str(), Some("localhost:8085"));
+    assert_eq!(source["impersonate"].as_str(), Some("reader@p.iam.gserviceaccount.com"));
+    assert_eq!(read["pipeline"][0]["topic"].as_str(), Some("local-topic"));
+    assert!(read.get("topic").is_none() && source.get("topic").is_none());
+
+    let public = "inputTopic=projects/pubsub-public-data/topics/taxirides-realtime";
+    let (read, written) = text(&[public, TABLE], Service::default());
+    let source = &read["source"][0];
+    assert_eq!(source["topic"].as_str(), Some("projects/pubsub-public-data/topics/taxirides-realtime"));
+    assert_eq!(source["project"].as_str(), Some("p"), "where the template would make its subscription");
+    assert!(source.get("endpoint").is_none());
+    assert!(written.contains("deleted when the pipeline is drained"), "{written}");
+    assert!(!written.contains("every message that the topic still holds"), "{written}");
 }

@@ -251,3 +251,24 @@ fn what_stands_behind_a_document_is_no_end_of_it() {
     }
     assert_eq!(plan.call("{\"a\":1} \r\n\t"), Some(Some("{\"a\":1}")));
 }
+
+#[test]
+fn programs_of_fewer_steps_do_the_same() {
+    let scripts = [
+        "var v = o.a; if (v !== undefined && v !== null) { row.a = v; v = o.b; } row.b = v; return JSON.stringify(row);",
+        "var v = o.a, w = v; v = o.b; row.a = w; row.b = v; return JSON.stringify(row);",
+        "var v; for (const k of ['a', 'b', 'c']) { v = o[k]; if (v === null || v === undefined) { break; } row[k] = v; } row.last = v; return JSON.stringify(row);",
+        "var v = o.a; row.a = v && (v = o.b); row.b = v; return JSON.stringify(row);",
+        "var v = o.a; row.a = (v = o.b) === null ? v : (v = o.c, v); row.b = v; return JSON.stringify(row);",
+        "row.t = v !== null && v !== undefined; var v = o.a; return JSON.stringify(row);",
+        "row.self = row; var t = JSON.stringify(row); return 'done';",
+        "row.self = row; JSON.stringify(row); return 'done';",
+    ];
+    let messages =
+        [r#"{"a":1,"b":"x","c":{}}"#, r#"{"a":null,"b":null}"#, r#"{"b":[],"c":0}"#, r#"{"a":false}"#];
+    for script in scripts {
+        let planned = Udf::load(body(script)).unwrap();
+        let interpreted = Udf::load(UdfConfig { native_plan: false, ..body(script) }).unwrap();
+        assert_eq!(run(&planned, &messages), run(&interpreted, &messages), "{script}");
+    }
+}

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use millrace_disk::{StdDisk, write_atomically};
 
 use super::bodies::{self, Body};
 use super::generator;
@@ -35,7 +36,8 @@ native_plan = false
 /// The same server, with a configuration that lets JavaScript run what a native plan could.
 pub fn without_native_plan(launch: &Launch, directory: &Path) -> Result<Launch> {
     let path = directory.join("javascript.toml");
-    std::fs::write(&path, WITHOUT_NATIVE_PLAN).with_context(|| format!("cannot write {}", path.display()))?;
+    write_atomically(&StdDisk, &path, WITHOUT_NATIVE_PLAN.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Launch { config: Some(path), ..launch.clone() })
 }
 

@@ -29,6 +29,8 @@ use crate::{auth, pipelines, queries, settings};
 
 /// Time between rounds of retention and histogram upkeep.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two tellings of what is committed, where that is what acknowledges messages.
+const COMMITS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the server until it is told to stop; what was accepted by then is folded before it returns.
 ///
@@ -37,6 +39,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(2);
 pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<()> {
     let recorder = Recorder::install()?;
     millrace_pipeline::describe_metrics();
+    millrace_pubsub_source::describe_metrics();
     crate::auditor::describe_metrics();
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
@@ -110,6 +113,7 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     let views_closing = closing.clone();
     let views = refresh_runtime.spawn(async move { engine.keep_views_fresh(closed(views_closing)).await });
     let reload = http_runtime.spawn(watch_scripts(Arc::clone(&node), closing.clone()));
+    let commits = ingest_runtime.spawn(tell_commits(Arc::clone(&node), closing.clone()));
     let upkeep = ingest_runtime.spawn(maintain(Arc::clone(&node), broker.clone(), recorder, closing));
     report_start(&node, &ports.http_address);
 
@@ -124,6 +128,9 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
         for listener in listeners {
             let _ = listener.await;
         }
+        // What they have received is stored by then, and so folded.
+        node.sources().stop().await;
+        let _ = commits.await;
         let _ = upkeep.await;
         let _ = views.await;
         let _ = reload.await;
@@ -245,6 +252,28 @@ async fn maintain(
         });
         if let Err(error) = round.await {
             tracing::error!(%error, "maintenance ended early");
+        }
+    }
+}
+
+/// Without a durable disk a message is acknowledged when its row is committed.
+async fn tell_commits(node: Arc<Node>, closing: watch::Receiver<bool>) {
+    if !node.sources().want_commits() {
+        return;
+    }
+    let mut closed = std::pin::pin!(closed(closing));
+    let mut ticks = tokio::time::interval(COMMITS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = &mut closed => return,
+        }
+        let node = Arc::clone(&node);
+        // A pipeline's status may wait for its turn.
+        let told = tokio::task::spawn_blocking(move || node.sources().tell_commits(node.pipelines()));
+        if let Err(error) = told.await {
+            tracing::error!(%error, "a telling of commits ended early");
         }
     }
 }

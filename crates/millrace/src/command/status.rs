@@ -27,6 +27,7 @@ pub fn status(config: &Config, port_offset: u16, format: Format) -> Result<()> {
     print_pipelines(format, &status)?;
     if format == Format::Table {
         print_topics(&status)?;
+        print_sources(&status)?;
         print_tables(&status)?;
         println!("Postgres clients: {}", status.postgres.as_deref().unwrap_or("off"));
     }
@@ -99,6 +100,49 @@ fn print_topics(status: &Status) -> Result<()> {
     output::print(
         Format::Table,
         &["topic", "accepted", "duplicates", "expired", "bytes", "segments", "error"],
+        &rows,
+    )
+}
+
+/// Most servers have none.
+fn print_sources(status: &Status) -> Result<()> {
+    if status.sources.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Vec<Value>> = status
+        .sources
+        .iter()
+        .map(|source| {
+            vec![
+                json!(source.name),
+                json!(source.state),
+                json!(source.subscription),
+                json!(source.topic),
+                json!(source.appended),
+                json!(source.duplicates),
+                json!(source.acks),
+                json!(source.nacks),
+                json!(source.outstanding),
+                json!(source.stalled_seconds),
+                json!(source.error),
+            ]
+        })
+        .collect();
+    output::print(
+        Format::Table,
+        &[
+            "source",
+            "state",
+            "subscription",
+            "topic",
+            "appended",
+            "duplicates",
+            "acks",
+            "nacks",
+            "outstanding",
+            "stalled_seconds",
+            "error",
+        ],
         &rows,
     )
 }

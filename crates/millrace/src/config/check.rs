@@ -25,6 +25,7 @@ pub fn check(config: &Config) -> Result<String> {
     check_ports(config)?;
     check_replay(config)?;
     check_topics(config)?;
+    check_sources(config)?;
     settings::routes(config)?;
     Engine::new(queries::engine(config).context("in [sql]")?, Arc::new(Tables::new())).context("in [sql]")?;
     let plans = plan::plan(config)?;
@@ -39,6 +40,16 @@ pub fn check(config: &Config) -> Result<String> {
         };
         let (topic, dataset, table) = (&plan.topic, &plan.dataset, &plan.table.name);
         let _ = writeln!(summary, "pipeline {}: {topic} -> {udf} -> {dataset}.{table}", plan.config.name);
+    }
+    for source in &config.source {
+        let from = source.subscription.as_ref().or(source.topic.as_ref());
+        let _ = writeln!(
+            summary,
+            "source {}: {} -> {}",
+            source.name,
+            from.map_or("", String::as_str),
+            source.into
+        );
     }
     let _ = write!(summary, "data directory: {}", config.data_dir.display());
     Ok(summary)
@@ -71,8 +82,9 @@ fn check_replay(config: &Config) -> Result<()> {
 fn check_topics(config: &Config) -> Result<()> {
     let topics = config.topic.iter().map(|topic| ("topic", &topic.name));
     let sinks = config.sink.iter().map(|sink| ("sink", &sink.topic));
+    let sources = config.source.iter().map(|source| ("source", &source.into));
     let pipelines = config.pipeline.iter().map(|pipeline| ("pipeline", &pipeline.topic));
-    for (section, topic) in topics.chain(sinks).chain(pipelines) {
+    for (section, topic) in topics.chain(sinks).chain(sources).chain(pipelines) {
         if let Some(rule) = names::resource_name_violation(topic) {
             bail!("in [[{section}]]: topic name {topic:?} is not valid: {rule}");
         }
@@ -86,9 +98,35 @@ fn check_topics(config: &Config) -> Result<()> {
     for pipeline in &config.pipeline {
         if !filled.contains(pipeline.topic.as_str()) {
             bail!(
-                "in [[pipeline]] {}: nothing writes to topic {}: name it in a [[sink]], or declare it in a [[topic]]",
+                "in [[pipeline]] {}: nothing writes to topic {}: name it in a [[sink]] or [[source]], or declare it in a [[topic]]",
                 pipeline.name,
                 pipeline.topic
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_sources(config: &Config) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for source in &config.source {
+        if let Some(rule) = names::resource_name_violation(&source.name) {
+            bail!("in [[source]]: name {:?} is not valid: {rule}", source.name);
+        }
+        if !seen.insert(&source.name) {
+            bail!("in [[source]]: {} is there twice", source.name);
+        }
+        // The secret plays no part in checking.
+        let settings = settings::source(source, [0; 32]);
+        let checked = settings.and_then(|settings| Ok(settings.check()?));
+        checked.with_context(|| format!("in [[source]] {}", source.name))?;
+        // Nothing would ever be acknowledged.
+        if !source.durable && !plan::pipelines(config).iter().any(|pipeline| pipeline.topic == source.into) {
+            bail!(
+                "in [[source]] {}: durable = false acknowledges what is committed, and no pipeline reads topic {}: \
+                 add a [[pipeline]], or let durable be true",
+                source.name,
+                source.into
             );
         }
     }
@@ -102,5 +140,6 @@ pub fn filled_topics(config: &Config) -> BTreeSet<&str> {
         .chain(config.sink.is_empty().then_some(names::TOPIC_LOGS))
         .chain([names::TOPIC_UNROUTED, names::TOPIC_METRICS, names::TOPIC_TRACES])
         .chain(config.topic.iter().map(|topic| topic.name.as_str()))
+        .chain(config.source.iter().map(|source| source.into.as_str()))
         .collect()
 }

@@ -7,6 +7,7 @@ mod check;
 mod load;
 mod pubsub;
 mod reload;
+mod source;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub use check::{check, filled_topics};
 pub use load::{Origin, from_text, rebased};
 pub use pubsub::Pubsub;
 pub use reload::{Trial, VERSIONS_MAX};
+pub use source::Source;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -39,6 +41,8 @@ pub struct Config {
     pub pubsub: Pubsub,
     /// Topics with limits of their own.
     pub topic: Vec<Topic>,
+    /// Subscriptions of the real Pub/Sub that are read into topics.
+    pub source: Vec<Source>,
     /// Which log entries go to which topic; without any, all go to `gemini-telemetry-logs`.
     pub sink: Vec<Sink>,
     /// The pipelines; without any, one from `gemini-telemetry-logs` to `telemetry.gemini_raw_logs`.
@@ -64,6 +68,7 @@ impl Default for Config {
             log: Log::default(),
             pubsub: Pubsub::default(),
             topic: Vec::new(),
+            source: Vec::new(),
             sink: Vec::new(),
             pipeline: Vec::new(),
             sql: Sql::default(),

@@ -55,7 +55,7 @@ enum Work {
     /// Nothing: its table said at the start that everything is in it.
     Done(Ledger),
     /// Runs, or ended.
-    Runs(ManagedPipeline),
+    Runs(Box<ManagedPipeline>),
     /// Cannot go on.
     Stuck(String),
 }
@@ -292,7 +292,7 @@ impl Reruns {
         quietly(move || {
             let managed = ManagedPipeline::start(limits, transforms, parts);
             managed.request_drain();
-            Work::Runs(managed)
+            Work::Runs(Box::new(managed))
         })
     }
 }

@@ -84,7 +84,7 @@ impl Broker {
 }
 
 /// One page of a list that is in order of name.
-fn page<T>(
+pub(super) fn page<T>(
     all: impl Iterator<Item = (String, T)>,
     size: i32,
     token: &str,

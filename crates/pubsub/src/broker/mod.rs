@@ -3,6 +3,7 @@
 mod lists;
 mod maintain;
 mod open;
+mod schemas;
 mod snapshots;
 mod subscriptions;
 mod topics;
@@ -129,18 +130,19 @@ impl Broker {
             .iter()
             .filter_map(|(name, record)| {
                 let (name, topic) = (name.to_string(), log.topic(&record.log)?);
-                let intake = self.intake(&name, &record.resource);
+                let intake = self.intake(&name, &record.resource, resources).map(Arc::new);
                 Some((name, Named { topic, intake }))
             })
             .collect();
         self.topics.set(named, nameless(resources));
     }
 
-    fn intake(&self, name: &str, resource: &v1::Topic) -> Result<Intake, PubsubError> {
+    fn intake(&self, name: &str, resource: &v1::Topic, resources: &Resources) -> Result<Intake, PubsubError> {
         let before = self.topics.find_named(name).ok().and_then(|named| named.intake.ok());
-        let intake = Intake::load(resource, self.config.transform_child.as_ref(), before.as_ref());
+        let child = self.config.transform_child.as_ref();
+        let intake = Intake::load(resource, resources, child, before.as_deref());
         intake.map_err(|error| {
-            tracing::error!(topic = name, %error, "nothing can be published to a topic: its transforms do not load");
+            tracing::error!(topic = name, %error, "nothing can be published to a topic");
             PubsubError::precondition(format!("nothing can be published to {name}: {error}"))
         })
     }

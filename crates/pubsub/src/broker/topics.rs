@@ -11,6 +11,7 @@ use crate::intake::Intake;
 use crate::names::{Kind, Name};
 use crate::proto::{merge, v1};
 use crate::registry::{Resources, TopicRecord};
+use crate::schema::DELETED_SCHEMA;
 use crate::subscription::{DELETED_TOPIC, check_labels, check_retention};
 
 /// What the log's names of topics begin with that cannot have their own.
@@ -31,8 +32,8 @@ const CHANGEABLE: [&str; 8] = [
 impl Broker {
     pub(crate) fn create_topic(&self, mut resource: v1::Topic) -> Result<v1::Topic, PubsubError> {
         let name = Name::parse(Kind::Topic, &resource.name)?;
-        self.check(&resource)?;
         let mut registry = self.registry();
+        self.check(&resource, registry.resources())?;
         if registry.resources().topics.contains_key(&name) || self.topics.own(&name).is_some() {
             return Err(PubsubError::exists(&resource.name));
         }
@@ -74,7 +75,7 @@ impl Broker {
         let mut registry = self.registry();
         let record = self.record_of(registry.resources(), &name, &given.name)?;
         let resource = merge(&record.resource, &given, &paths)?;
-        self.check(&resource)?;
+        self.check(&resource, registry.resources())?;
         registry.change(|resources| {
             resources
                 .topics
@@ -114,9 +115,12 @@ impl Broker {
         Ok(())
     }
 
-    fn check(&self, resource: &v1::Topic) -> Result<(), PubsubError> {
+    fn check(&self, resource: &v1::Topic, resources: &Resources) -> Result<(), PubsubError> {
         check(resource)?;
-        Intake::load(resource, self.config.transform_child.as_ref(), None).map(|_| ())
+        let mut loaded = resource.clone();
+        // Its other fields may change all the same.
+        loaded.schema_settings.take_if(|settings| settings.schema == DELETED_SCHEMA);
+        Intake::load(&loaded, resources, self.config.transform_child.as_ref(), None).map(|_| ())
     }
 
     /// What the registry has of a topic, or would have.
@@ -205,9 +209,7 @@ pub(super) fn checked_paths(
 fn check(resource: &v1::Topic) -> Result<(), PubsubError> {
     check_labels(&resource.labels)?;
     resource.message_retention_duration.as_ref().map(check_retention).transpose()?;
-    let what = if resource.schema_settings.is_some() {
-        "schema_settings are not served yet: leave them out, and check messages in a UDF"
-    } else if resource.ingestion_data_source_settings.is_some() {
+    let what = if resource.ingestion_data_source_settings.is_some() {
         "ingestion_data_source_settings are not served: publish to the topic"
     } else if !resource.kms_key_name.is_empty() {
         "kms_key_name is not served: put the data directory on an encrypted disk"

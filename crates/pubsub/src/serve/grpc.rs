@@ -85,11 +85,10 @@ async fn streaming_pull(broker: Arc<Broker>, request: Request) -> Response {
 /// Says what to do instead.
 fn not_served(path: &str) -> Status {
     let instead = match path.split('/').nth(1).unwrap_or_default() {
-        "google.pubsub.v1.SchemaService" => "schemas are not served yet: check messages in a UDF",
         "google.iam.v1.IAMPolicy" => {
             "there are no IAM policies here: who may call is decided by server.bind and server.auth_token_file"
         }
-        _ => "this port serves google.pubsub.v1.Publisher and google.pubsub.v1.Subscriber",
+        _ => "this port serves Publisher, Subscriber and SchemaService of google.pubsub.v1",
     };
     Status::unimplemented(instead)
 }

@@ -27,6 +27,8 @@ pub(super) struct Method {
     pub(super) waits: bool,
     pub(super) grpc: Grpc,
     pub(super) rest: Rest,
+    /// The field that a body in REST is, where it is not the whole request.
+    pub(super) body_field: Option<&'static str>,
     verb: Verb,
     /// The path in REST: `{field=collections}`, perhaps a suffix, perhaps `:verb`.
     template: Template,
@@ -74,6 +76,7 @@ impl Methods {
         methods.add_publisher();
         methods.add_subscriber();
         methods.add_snapshots();
+        methods.add_schemas();
         methods
     }
 
@@ -233,7 +236,14 @@ impl Methods {
         );
     }
 
-    fn add<Request, Answer, Handler, Answering>(
+    /// The body of the method that was added last is one field of its request.
+    pub(super) fn body_is(&mut self, field: &'static str) {
+        if let Some(method) = self.all.last_mut() {
+            method.body_field = Some(field);
+        }
+    }
+
+    pub(super) fn add<Request, Answer, Handler, Answering>(
         &mut self,
         path: &'static str,
         verb: Verb,
@@ -255,7 +265,7 @@ impl Methods {
         self.by_path.insert(path, self.all.len());
         let name = path.rsplit('/').next().unwrap_or(path);
         let template = Template::new(template);
-        self.all.push(Method { name, waits: false, grpc, rest, verb, template });
+        self.all.push(Method { name, waits: false, grpc, rest, body_field: None, verb, template });
     }
 }
 

@@ -4,6 +4,7 @@ mod api;
 mod grpc;
 mod methods;
 mod rest;
+mod schemas;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ struct Server {
 }
 
 impl Broker {
-    /// The services Publisher and Subscriber, over gRPC and REST. Who may ask at all is decided before, by
+    /// The services Publisher, Subscriber and SchemaService, over gRPC and REST. Who may ask at all is decided before, by
     /// whoever opens the port.
     pub fn router(self: &Arc<Self>) -> Router {
         let server = Arc::new(Server { broker: Arc::clone(self), methods: Methods::all() });

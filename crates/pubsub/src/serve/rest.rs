@@ -44,7 +44,7 @@ pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (head, body) = request.into_parts();
     let body = Body::new(Counted::new(body, Arc::clone(&reservation)));
-    let answer = match read(&head.headers, body, &query, field, name).await {
+    let answer = match read(&head.headers, body, &query, (method.body_field, field), name).await {
         Ok(json) => (method.rest)(Arc::clone(&server.broker), json).await.map_err(Status::from),
         Err(status) => Err(status),
     };
@@ -61,7 +61,7 @@ async fn read(
     headers: &HeaderMap,
     body: Body,
     query: &str,
-    field: &str,
+    (body_field, field): (Option<&str>, &str),
     name: String,
 ) -> Result<Value, Status> {
     let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
@@ -81,6 +81,9 @@ async fn read(
         serde_json::from_slice(&bytes)
             .map_err(|error| Status::invalid_argument(format!("Invalid JSON payload received. {error}")))?
     };
+    if let Some(body_field) = body_field {
+        json = [(body_field.to_owned(), Value::Object(json))].into_iter().collect();
+    }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (key, value) = (decoded(key)?, decoded(value)?);
@@ -127,12 +130,10 @@ fn unknown(server: &Server, verb: &Method, path: &str) -> Status {
     if server.methods.has_path(path) {
         return PubsubError::unimplemented(format!("{path} has other methods than {verb}")).into();
     }
-    let instead = if path.contains("/schemas") {
-        return PubsubError::unimplemented("schemas are not served yet: check messages in a UDF").into();
-    } else if path == "/" {
+    let instead = if path == "/" {
         "this is a Pub/Sub port: set PUBSUB_EMULATOR_HOST to it, or ask for /v1/projects/PROJECT/topics"
     } else {
-        "there is /v1/projects/PROJECT/topics, subscriptions and snapshots here"
+        "there is /v1/projects/PROJECT/topics, subscriptions, snapshots and schemas here"
     };
     Status::not_found(format!("{path} is no path of this port: {instead}"))
 }

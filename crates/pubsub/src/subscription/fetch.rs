@@ -267,7 +267,7 @@ impl Subscription {
 }
 
 /// A moment as protobuf has it.
-pub(super) fn timestamp(time: millrace_model::Micros) -> prost_types::Timestamp {
+pub(crate) fn timestamp(time: millrace_model::Micros) -> prost_types::Timestamp {
     let nanos = i32::try_from(time.0.rem_euclid(1_000_000)).unwrap_or(0) * 1_000;
     prost_types::Timestamp { seconds: time.0.div_euclid(1_000_000), nanos }
 }

@@ -23,6 +23,7 @@ use crate::progress::Progress;
 use crate::sync::lock;
 
 pub(crate) use answers::{Answers, Verdict};
+pub(crate) use fetch::timestamp;
 pub(crate) use pump::pump;
 pub(crate) use settings::{DELETED_TOPIC, Settings, check_deadline, check_labels, check_retention};
 

@@ -22,6 +22,7 @@ mod native;
 mod program;
 mod read;
 mod scan;
+mod simplify;
 mod text;
 mod tidy;
 mod transform;
@@ -69,6 +70,7 @@ pub(crate) fn compile(config: &UdfConfig) -> (Option<Arc<Plan>>, Explanation) {
         }
         Ok(lowered) => {
             let mut program = lowered.program;
+            simplify::simplify(&mut program);
             tidy::tidy(&mut program);
             let mut rows = Vec::new();
             find_rows(&program.body, &mut rows);

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::Lake;
 use millrace_table::TableSchema;
-use millrace_template::{Given, Input, Launch, Mode, PipelineText, Schema, TableName, locate};
+use millrace_template::{Given, Input, Launch, Mode, PipelineText, Schema, Service, TableName, locate};
 
-use crate::cli::{self, Common};
+use crate::cli::{self, Common, PubsubPlace};
 use crate::config::{self, Config, Pipeline, UdfMode};
 use crate::data_dir::DataDir;
 use crate::threads::{self, Work};
@@ -36,7 +36,19 @@ pub fn plan(common: &Common, base: &Config, arguments: &cli::Launch) -> Result<P
         UdfMode::Compatible => Mode::Compatible,
     };
     let mut launch = Launch::check(&given, mode)?;
-    let topic = topic(base, &launch, arguments.topic.as_deref())?;
+    let service = service(arguments)?;
+    let topic = match (configured_source(base, &launch), &service) {
+        (Some(source), None) => source.into.clone(),
+        (Some(source), Some(_)) => bail!(
+            "source {} of the configuration reads that input already: leave out --source and --pubsub-endpoint",
+            source.name
+        ),
+        (None, Some(_)) => fed_topic(base, &launch, arguments.topic.as_deref()),
+        (None, None) => topic(base, &launch, arguments.topic.as_deref())?,
+    };
+    if service.is_some() || configured_source(base, &launch).is_some() {
+        launch = launch.with_service_input();
+    }
     let pipelines = plan::pipelines(base);
     let table = format!("{}.{}", launch.output.dataset, launch.output.table);
     let configured = pipelines.iter().find(|pipeline| pipeline.table == table);
@@ -51,6 +63,7 @@ pub fn plan(common: &Common, base: &Config, arguments: &cli::Launch) -> Result<P
     let pipeline = PipelineText {
         declare_topic: !config::filled_topics(base).contains(topic.as_str()),
         topic,
+        service,
         schema,
         partition: partition.or_else(|| configured.and_then(|pipeline| pipeline.partition.clone())),
         clustering: match configured {
@@ -80,6 +93,40 @@ fn given(arguments: &cli::Launch) -> Result<Given> {
     Ok(given)
 }
 
+/// How the real service is reached, when the messages are there.
+fn service(arguments: &cli::Launch) -> Result<Option<Service>> {
+    let endpoint = arguments.pubsub_endpoint.clone();
+    let impersonate = arguments.impersonate_service_account.clone();
+    if arguments.source == PubsubPlace::Google || endpoint.is_some() {
+        return Ok(Some(Service { endpoint, impersonate }));
+    }
+    if impersonate.is_some() {
+        bail!("--impersonate-service-account is for the real Pub/Sub: add --source google");
+    }
+    Ok(None)
+}
+
+/// The source of the configuration that reads the launch's input.
+fn configured_source<'a>(base: &'a Config, launch: &Launch) -> Option<&'a config::Source> {
+    base.source.iter().find(|source| match &launch.input {
+        Input::Subscription(name) => source.subscription.as_ref().is_some_and(|subscription| {
+            *subscription == format!("projects/{}/subscriptions/{}", name.project, name.name)
+        }),
+        Input::Topic(name) => source
+            .topic
+            .as_ref()
+            .is_some_and(|topic| *topic == format!("projects/{}/topics/{}", name.project, name.name)),
+    })
+}
+
+/// The topic that is filled from the real service: the one that was named, that of the pipeline of the input's
+/// name, or one of that name.
+fn fed_topic(base: &Config, launch: &Launch, told: Option<&str>) -> String {
+    let name = PipelineText::name(launch);
+    let configured = plan::pipelines(base).into_iter().find(|pipeline| pipeline.name == name);
+    told.map(str::to_owned).or(configured.map(|pipeline| pipeline.topic)).unwrap_or_else(|| name.to_owned())
+}
+
 /// The topic that the messages are in. A subscription is known here by the pipeline of its name.
 fn topic(base: &Config, launch: &Launch, told: Option<&str>) -> Result<String> {
     let subscription = match (&launch.input, told) {
@@ -94,7 +141,8 @@ fn topic(base: &Config, launch: &Launch, told: Option<&str>) -> Result<String> {
     }
     let known: Vec<&str> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     bail!(
-        "inputSubscription: there is no subscription {} here (there is {}): say with --topic which topic it is of",
+        "inputSubscription: there is no subscription {} here (there is {}): say with --topic which topic it is of, or \
+         with --source google that it is one of the real Pub/Sub",
         subscription.name,
         known.join(", ")
     )

@@ -12,7 +12,7 @@ use millrace_template::{Job, Origin, Report, ScriptText, Scripts};
 use crate::cli::{Common, Format, ReportFormat, Template};
 use crate::command::run;
 use crate::config::{self, Config};
-use crate::{output, udf};
+use crate::{output, sources, udf};
 
 /// Something must be changed before the job can run here.
 const EXIT_MUST_CHANGE: u8 = 3;
@@ -32,6 +32,8 @@ pub fn template(common: &Common, base: &Config, command: &Template) -> Result<Ex
             // What runs is what `plan` prints, read as a configuration is read.
             let config = config::from_text(&planned.text, common.data_dir.as_deref())?;
             config::check(&config)?;
+            // A launch whose input is not there fails at once, as the template's does.
+            sources::check(&config)?;
             run::run(&config, None, common.port_offset)?;
         }
         Template::Check { job, udf, function, format } => {

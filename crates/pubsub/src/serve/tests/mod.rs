@@ -2,6 +2,7 @@
 
 mod push;
 mod resources;
+mod schemas;
 mod streams;
 mod transforms;
 
@@ -203,7 +204,10 @@ async fn exactly_once_tells_which_acks_are_stale() {
     assert_eq!(error.code(), Code::InvalidArgument);
     let details = tonic_types::StatusExt::get_error_details(&error);
     let info = details.error_info().unwrap();
-    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("EXACTLY_ONCE_ACKID_FAILURE", "pubsub.googleapis.com"));
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        ("EXACTLY_ONCE_ACKID_FAILURE", "pubsub.googleapis.com")
+    );
     let metadata = &info.metadata;
     assert_eq!(metadata.len(), 1);
     assert_eq!(metadata[&first[1].ack_id], "PERMANENT_FAILURE_INVALID_ACK_ID");

@@ -103,6 +103,13 @@ async fn until_acked(server: &Server) {
     panic!("not all is acked");
 }
 
+/// Nobody waits for the sync of a push's ack; whoever acks nothing hears of it.
+async fn until_durable(server: &Server) {
+    let subscription = server.broker.subscription(SUBSCRIPTION).unwrap();
+    let (_, commit) = subscription.acknowledge(Vec::new()).unwrap();
+    commit.await.unwrap();
+}
+
 /// Scenario: an endpoint that answers with a redirect, an error, and then takes everything.
 /// Guarantees: the body is the message as JSON, with the subscription; a redirect is a failure and is not
 /// followed; what was not taken comes again, and what was does not, also after a restart.
@@ -131,6 +138,7 @@ async fn messages_are_pushed_until_they_are_taken() {
     assert!(time.as_str().is_some_and(|time| time.ends_with('Z')) && message["publish_time"] == *time);
     assert!(requests.iter().all(|(_, other)| other == body), "the same message");
     until_acked(&server).await;
+    until_durable(&server).await;
     let server = server.restart();
     server.publish(TOPIC, &[("b", "")]).await;
     assert_eq!(data_of(&endpoint.requests(4).await[3].1), "b");

@@ -126,7 +126,7 @@ async fn rest_is_the_same_service() {
         ("POST", "/v1/projects/p/topics/top", None, 501, "other methods"),
         ("POST", "/v1/projects/p/topics/top:explode", None, 404, "no path"),
         ("POST", "/v1/projects/p/topics/top:publish", Some(json!({"message": []})), 400, "Invalid JSON"),
-        ("GET", "/v1/projects/p/schemas", None, 501, "schemas are not served yet"),
+        ("GET", "/v1/projects/p/schemas/none", None, 404, "projects/p/schemas/none"),
         ("PUT", "/v1/projects/p/topics/top", None, 409, "already exists"),
         ("DELETE", "/v1/projects/p/subscriptions/missing", None, 404, "missing"),
     ] {
