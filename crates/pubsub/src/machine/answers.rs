@@ -36,14 +36,15 @@ impl Machine {
     /// The message is done with.
     ///
     /// Where deliveries are at least once, an ack that comes too late still counts as long as the message
-    /// was not delivered again, also when the process was restarted in between.
+    /// was not delivered again, also when the process was restarted in between. Exactly once, an ack of
+    /// another delivery than the one that was acked is stale: who sends it did not do what was taken.
     pub(crate) fn ack(&mut self, ticket: Ticket, now: Moment) -> Answer {
         self.expire(now);
         if ticket.generation != self.progress.generation() || ticket.delivery == 0 {
             return Answer::Stale;
         }
-        if self.progress.is_done(ticket.offset) {
-            return Answer::Already;
+        if let Some(answer) = self.when_done(ticket) {
+            return answer;
         }
         let counts = match self.tracked.get(&ticket.offset) {
             Some(tracked) if self.rules.exactly_once => {
@@ -61,6 +62,9 @@ impl Machine {
             return Answer::Stale;
         }
         self.done(ticket.offset);
+        if self.rules.exactly_once {
+            self.acked.add(ticket.offset, ticket.delivery);
+        }
         Answer::Taken
     }
 
@@ -72,8 +76,7 @@ impl Machine {
                 self.change_state(ticket.offset, State::Leased { until, holder });
                 Answer::Taken
             }
-            _ if self.is_done(ticket) => Answer::Already,
-            _ => Answer::Stale,
+            _ => self.when_done(ticket).unwrap_or(Answer::Stale),
         }
     }
 
@@ -91,8 +94,7 @@ impl Machine {
                 self.fail(ticket.offset, now, pause);
                 Answer::Taken
             }
-            _ if self.is_done(ticket) => Answer::Already,
-            _ => Answer::Stale,
+            _ => self.when_done(ticket).unwrap_or(Answer::Stale),
         }
     }
 
@@ -101,8 +103,14 @@ impl Machine {
         matches!(self.lease_of(ticket), Some(State::Leased { .. }))
     }
 
-    fn is_done(&self, ticket: Ticket) -> bool {
-        ticket.generation == self.progress.generation() && self.progress.is_done(ticket.offset)
+    /// The answer when the message is done with.
+    fn when_done(&self, ticket: Ticket) -> Option<Answer> {
+        if ticket.generation != self.progress.generation() || !self.progress.is_done(ticket.offset) {
+            return None;
+        }
+        let acked = self.acked.delivery_of(ticket.offset).filter(|_| self.rules.exactly_once);
+        let other = acked.is_some_and(|acked| (self.epoch, acked) != (ticket.epoch, ticket.delivery));
+        Some(if other { Answer::Stale } else { Answer::Already })
     }
 
     fn lease_of(&self, ticket: Ticket) -> Option<State> {

@@ -9,6 +9,7 @@
 //! waiting ones, and are all leased to one holder. The first waiting one is the only one of its key that
 //! may be delivered, and only to that holder while there are leased ones.
 
+mod acked;
 mod answers;
 mod deliver;
 mod keys;
@@ -20,6 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use acked::Acked;
 pub(crate) use answers::{Answer, Ticket};
 pub(crate) use deliver::{Delivery, Room};
 use keys::{Key, KeyState};
@@ -125,6 +127,7 @@ pub(crate) struct Machine {
     dead: BTreeSet<u64>,
     leased: usize,
     changes: Vec<Change>,
+    acked: Acked,
     /// Holders that may get something now: they have more room, or messages wait for them alone.
     woken: BTreeSet<Holder>,
 }
@@ -147,6 +150,7 @@ impl Machine {
             dead: BTreeSet::new(),
             leased: 0,
             changes: Vec::new(),
+            acked: Acked::default(),
             woken: BTreeSet::new(),
         }
     }
@@ -212,6 +216,7 @@ impl Machine {
         self.keys.clear();
         self.dead.clear();
         self.leased = 0;
+        self.acked = Acked::default();
         for held in self.holders.values_mut() {
             (held.messages, held.bytes) = (0, 0);
         }

@@ -82,6 +82,8 @@ struct Model {
     out: BTreeMap<u64, Given>,
     /// Every delivery ever, for acks to pick from.
     given: Vec<Given>,
+    /// Which delivery was acked, of this life and seek.
+    acked: BTreeMap<u64, Ticket>,
     failures: BTreeMap<u64, u32>,
     /// What the ack log has, and what may be missing of it.
     durable: Progress,
@@ -102,6 +104,7 @@ impl Model {
             open: (0..MESSAGES).collect(),
             out: BTreeMap::new(),
             given: Vec::new(),
+            acked: BTreeMap::new(),
             failures: BTreeMap::new(),
             durable: Progress::at(0),
             waiting: Vec::new(),
@@ -198,8 +201,13 @@ impl Model {
                 self.open.remove(&offset);
                 self.out.remove(&offset);
                 self.failures.remove(&offset);
+                self.acked.insert(offset, given.ticket);
             }
-            Answer::Already => prop_assert!(!was_open),
+            Answer::Already => {
+                prop_assert!(!was_open);
+                let acked = self.acked.get(&offset).filter(|_| self.rules.exactly_once);
+                prop_assert!(acked.is_none_or(|acked| *acked == given.ticket), "acked by another delivery");
+            }
             Answer::Stale => prop_assert!(!leased, "an ack in time must count"),
         }
         Ok(())
@@ -230,6 +238,7 @@ impl Model {
         self.open = (0..MESSAGES).filter(|offset| !to.is_done(*offset)).collect();
         self.failures.clear();
         self.out.clear();
+        self.acked.clear();
         self.seeks += 1;
         self.machine.seek(to, self.seeks);
     }
@@ -254,6 +263,7 @@ impl Model {
         self.open = (0..MESSAGES).filter(|offset| !self.durable.is_done(*offset)).collect();
         self.failures = self.durable.failures().clone();
         self.out.clear();
+        self.acked.clear();
         self.epoch += 1;
         self.machine = Machine::new(self.rules, self.durable.clone(), self.epoch, MESSAGES);
         (0..3).for_each(|holder| self.machine.open_holder(Holder(holder), 5, 60));

@@ -152,3 +152,22 @@ fn what_the_topic_lost_is_counted_once() {
     assert_eq!(machine.ack(ticket(&machine, deliveries[2]), seconds(1)), Answer::Already);
     assert_eq!(machine.progress().open_before(6), 2);
 }
+
+#[test]
+fn exactly_once_an_earlier_delivery_is_stale_also_when_a_later_one_was_acked() {
+    let mut machine = machine(Rules { exactly_once: true, ..rules() }, &[""]);
+    let deliver = |machine: &mut Machine, holder| {
+        let delivery = machine.deliver(holder, seconds(10), ALL)[0];
+        ticket(machine, delivery)
+    };
+    let first = deliver(&mut machine, A);
+    assert_eq!(machine.nack(first, seconds(1)), Answer::Taken);
+    let second = deliver(&mut machine, B);
+    assert_eq!(machine.ack(second, seconds(2)), Answer::Taken);
+    // A did not do what B did, and must not be told so.
+    assert_eq!(machine.ack(first, seconds(3)), Answer::Stale);
+    assert_eq!(machine.extend(first, seconds(3), seconds(9)), Answer::Stale);
+    assert_eq!(machine.nack(first, seconds(3)), Answer::Stale);
+    // B may not have heard the answer.
+    assert_eq!(machine.ack(second, seconds(3)), Answer::Already);
+}
