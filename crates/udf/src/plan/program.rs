@@ -170,19 +170,19 @@ pub(crate) enum Expr {
 impl Expr {
     /// Whether evaluating it can neither be refused nor change anything.
     pub fn is_idle(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Undefined
-            | Self::Null
-            | Self::Bool(_)
-            | Self::Number(_)
-            | Self::Text(_)
-            | Self::Opaque
-            | Self::Argument
-            | Self::Local(_)
-            | Self::Part(_)
-            | Self::Slot(_)
-            | Self::Object(_) => true,
-            _ => false,
-        }
+                | Self::Null
+                | Self::Bool(_)
+                | Self::Number(_)
+                | Self::Text(_)
+                | Self::Opaque
+                | Self::Argument
+                | Self::Local(_)
+                | Self::Part(_)
+                | Self::Slot(_)
+                | Self::Object(_)
+        )
     }
 }
