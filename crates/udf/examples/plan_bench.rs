@@ -153,8 +153,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut plan = udf.create()?;
             let names = udf.explanation().writes.clone();
             let mut copies = Copies { names, ..Copies::default() };
+            let mut text = udf.native_plan().ok_or("the script has no plan")?;
             report(
-                "plan",
+                "plan, the row's text",
+                best(runs * 8, &batch, |_| {
+                    for entry in entries.lines().cycle().take(batch.len()) {
+                        copies.failures += u64::from(text.call(entry).flatten().is_none());
+                    }
+                }),
+                node,
+            );
+            report(
+                "plan, the row's cells",
                 best(runs * 8, &batch, |batch| plan.transform(batch, 0..batch.len(), &mut copies)),
                 node,
             );

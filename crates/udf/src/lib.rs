@@ -21,6 +21,7 @@
 //! **Invariant:** this crate knows nothing of tables and topics: text goes in, and rows come out as
 //! JSON text through [`millrace_model::RowSink`].
 
+mod block;
 mod child;
 mod config;
 mod console;
@@ -38,6 +39,7 @@ mod open;
 mod pass_through;
 mod plan;
 mod pulse;
+mod quote;
 mod runner;
 mod script;
 mod smt;

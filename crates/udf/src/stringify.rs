@@ -14,6 +14,7 @@ use rquickjs::object::Filter;
 use rquickjs::{Atom, Ctx, Error, Function, Object, Result, String as JsString, Type, Value};
 
 use crate::pulse::Pulse;
+use crate::quote::quote;
 
 /// Nesting beyond which the engine's own function takes over: it watches its stack and finds cycles.
 const DEPTH_MAX: usize = 64;
@@ -236,72 +237,5 @@ impl<'js> Writer<'_, 'js> {
             None => return Ok(Written::Nothing),
         }
         Ok(Written::Text)
-    }
-}
-
-/// Appends a JSON string literal with the escapes of QuoteJSONString.
-pub(crate) fn quote(out: &mut String, text: &str) {
-    out.push('"');
-    let (bytes, mut from, mut at) = (text.as_bytes(), 0, 0);
-    while at < bytes.len() {
-        if let Some(eight) = bytes[at..].first_chunk::<8>() {
-            let clean = clean_bytes(u64::from_le_bytes(*eight));
-            at += clean;
-            if clean == 8 {
-                continue;
-            }
-        } else if !matches!(bytes[at], 0..0x20 | b'"' | b'\\') {
-            at += 1;
-            continue;
-        }
-        out.push_str(&text[from..at]);
-        escape(out, bytes[at]);
-        at += 1;
-        from = at;
-    }
-    out.push_str(&text[from..]);
-    out.push('"');
-}
-
-fn escape(out: &mut String, byte: u8) {
-    match byte {
-        b'"' => out.push_str("\\\""),
-        b'\\' => out.push_str("\\\\"),
-        0x08 => out.push_str("\\b"),
-        0x09 => out.push_str("\\t"),
-        0x0a => out.push_str("\\n"),
-        0x0c => out.push_str("\\f"),
-        0x0d => out.push_str("\\r"),
-        other => out.push_str(&format!("\\u{other:04x}")),
-    }
-}
-
-/// How many of eight bytes, the lowest first, come before one that needs an escape: a quote, a backslash
-/// or a control character. Bytes from 0x80 on, of longer characters, never do. A subtraction borrows from
-/// the next byte only at a hit, so the lowest hit is always a true one.
-fn clean_bytes(eight: u64) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES * 0x80;
-    let below = |bytes: u64, bound: u64| bytes.wrapping_sub(ONES * bound) & !bytes & HIGHS;
-    let equal = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
-    let hits = below(eight, 0x20) | equal(b'"') | equal(b'\\');
-    hits.trailing_zeros() as usize / 8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quote;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// serde_json escapes exactly what ECMAScript escapes, in the same spelling.
-        #[test]
-        fn strings_are_quoted_as_serde_json_quotes_them(
-            text in "[\\x00-\\x7f]{0,40}|\\PC{0,40}|[a-z\"\\\\\\x1f\\x20!#\u{80}\u{7ff}]{0,60}",
-        ) {
-            let mut out = String::new();
-            quote(&mut out, &text);
-            prop_assert_eq!(out, serde_json::to_string(&text).unwrap());
-        }
     }
 }

@@ -4,7 +4,7 @@ use super::machine::{Machine, Task};
 use super::program::{OVERLAY, ObjectId, ROOT, SlotId};
 use super::scan::{Kind, format_into, unescape_into};
 use super::value::{Halt, Run, Stored, Text, Val};
-use crate::stringify::quote;
+use crate::quote::quote;
 
 /// Deepest nesting of objects that the script makes: one that holds itself has no text.
 const DEPTH_MAX: usize = 20;

@@ -28,7 +28,7 @@ use super::explain::{Obstacle, place};
 use super::program::{
     BlockId, Expr, LocalId, Node, NodeId, Object, ObjectId, Op, Program, ROOT, SlotId, TextId,
 };
-use crate::stringify::quote;
+use crate::quote::quote;
 
 /// Most operations, parts, properties and variables of a program: loops over constant lists are unrolled.
 const SIZE_MAX: usize = 4_000;

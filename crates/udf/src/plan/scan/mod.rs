@@ -4,13 +4,13 @@
 //! What is rare is refused, and the engine runs the message: text that is not JSON, a message that is not
 //! an object, names that come twice or look like integers where that matters, very deep nesting.
 
-mod block;
 mod keys;
 mod number;
 mod string;
 
 use self::keys::Keys;
 use super::program::{Node, NodeId, ROOT};
+use crate::block;
 
 pub(super) use self::keys::hash;
 pub(super) use self::number::format_into;

@@ -1,6 +1,7 @@
 //! Numbers, in the one spelling that JavaScript has for each.
 
-use super::{Scanner, block};
+use super::Scanner;
+use crate::block;
 
 /// Decimal digits that every double tells apart: of two decimals of so many digits no two are the same
 /// double, so the shorter spelling that JavaScript looks for is the one at hand.

@@ -1,7 +1,7 @@
 //! Strings: their end found, and their text copied, a block at a time.
 
 use super::Scanner;
-use super::block::{BLOCK, Escapes, Masks, WINDOW, kept, specials};
+use crate::block::{BLOCK, Escapes, Masks, WINDOW, kept, specials};
 
 /// Room behind the texts, for copies that are cut back to what they were wanted for.
 pub(super) const MARGIN_BYTES: usize = 2 * BLOCK;

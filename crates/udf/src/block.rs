@@ -3,14 +3,14 @@
 use wide::u8x16;
 
 /// Bytes looked at for the end of a string that is likely short.
-pub(super) const WINDOW: usize = 32;
+pub(crate) const WINDOW: usize = 32;
 
 /// Bytes looked at in one go where a string is long.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// A bit for each byte that is a quote, a backslash or a control character.
 #[inline(always)]
-pub(super) fn specials(window: &[u8; WINDOW]) -> u32 {
+pub(crate) fn specials(window: &[u8; WINDOW]) -> u32 {
     let mut mask = 0;
     for (index, lane) in window.as_chunks::<16>().0.iter().enumerate() {
         let lane = u8x16::new(*lane);
@@ -21,7 +21,7 @@ pub(super) fn specials(window: &[u8; WINDOW]) -> u32 {
 }
 
 /// What is in a block of a string.
-pub(super) struct Masks {
+pub(crate) struct Masks {
     pub quotes: u64,
     pub slashes: u64,
     pub controls: u64,
@@ -40,7 +40,7 @@ impl Masks {
 
 /// A bit for each byte that, behind a backslash, is the spelling that JavaScript has for a character.
 #[inline(always)]
-pub(super) fn kept(block: &[u8; BLOCK]) -> u64 {
+pub(crate) fn kept(block: &[u8; BLOCK]) -> u64 {
     mask(block, |lane| {
         let mut found = u8x16::splat(0);
         for byte in *b"\"\\ntrbf" {
@@ -52,7 +52,7 @@ pub(super) fn kept(block: &[u8; BLOCK]) -> u64 {
 
 /// How many of sixteen bytes, from the first on, are digits.
 #[inline(always)]
-pub(super) fn digits(block: &[u8; 16]) -> usize {
+pub(crate) fn digits(block: &[u8; 16]) -> usize {
     let offsets = u8x16::new(*block) - u8x16::splat(b'0');
     let digits = offsets.min(u8x16::splat(9)).simd_eq(offsets);
     digits.to_bitmask().trailing_ones() as usize
@@ -60,7 +60,7 @@ pub(super) fn digits(block: &[u8; 16]) -> usize {
 
 /// How many of sixteen bytes, from the first on, are white space.
 #[inline(always)]
-pub(super) fn spaces(block: &[u8; 16]) -> usize {
+pub(crate) fn spaces(block: &[u8; 16]) -> usize {
     let lane = u8x16::new(*block);
     let mut spaces = u8x16::splat(0);
     for byte in *b" \n\r\t" {
@@ -86,7 +86,7 @@ fn mask(block: &[u8; BLOCK], test: impl Fn(u8x16) -> u8x16) -> u64 {
 /// Which bytes of a string are escaped, from where its backslashes are: of each run of backslashes every
 /// second one, and the byte behind a run of odd length. After simdjson's `json_escape_scanner`.
 #[derive(Default)]
-pub(super) struct Escapes {
+pub(crate) struct Escapes {
     /// 1 when the first byte of the next block is escaped.
     carry: u64,
 }
