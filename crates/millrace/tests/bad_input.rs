@@ -164,7 +164,7 @@ function transform(inJson) {
   var src = JSON.parse(inJson), what = src.jsonPayload.message;
   if (what === 'loop') { while (true) {} }
   if (what === 'recurse') { return transform(inJson); }
-  if (what === 'allocate') { var a = []; while (true) { a.push(new Array(1000).fill(inJson + a.length)); } }
+  if (what === 'allocate') { var a = []; while (true) { a.push(new Array(1000000).fill(a.length)); } }
   if (what === 'native') { return String(new Array(4294967295).indexOf(1)); }
   if (what === 'throw') {
     throw new Error('as asked');
@@ -187,7 +187,7 @@ name = "hostile"
 topic = "gemini-telemetry-logs"
 table = "telemetry.gemini_raw_logs"
 partition = "timestamp"
-udf = { path = "hostile.js", function = "transform", time_limit_ms = 200 }
+udf = { path = "hostile.js", function = "transform", time_limit_ms = 1000 }
 "#;
 
 /// Scenario: a script that loops, recurses, allocates, calls a native that does not return, throws and
