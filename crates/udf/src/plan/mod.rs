@@ -27,6 +27,7 @@ mod text;
 mod tidy;
 mod transform;
 mod value;
+mod walk;
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //! is mostly this: variables that hold a part of the message, and values that nobody takes.
 
 use super::program::{Expr, LocalId, Op, Program};
+use super::walk::{At, walk, walk_all, walk_within};
 
 /// Simplifies every operation of a program.
 pub(super) fn simplify(program: &mut Program) {
@@ -170,71 +171,4 @@ fn may_hold_object(value: &mut Expr, holders: &[bool]) -> bool {
         }
     });
     is_found
-}
-
-fn walk_all(ops: &mut [Op], call: &mut dyn FnMut(At<'_>)) {
-    ops.iter_mut().for_each(|op| walk(op, call));
-}
-
-/// A place in a program.
-enum At<'p> {
-    Op(&'p mut Op),
-    Expr(&'p mut Expr),
-}
-
-/// Calls a function with every operation, and with every expression behind those within it.
-fn walk(op: &mut Op, call: &mut dyn FnMut(At<'_>)) {
-    call(At::Op(op));
-    match op {
-        Op::Set(_, expr) | Op::Put(_, expr) | Op::Do(expr) | Op::Return(expr) => walk_within(expr, call),
-        Op::If(test, then, otherwise) => {
-            walk_within(test, call);
-            then.iter_mut().chain(otherwise).for_each(|op| walk(op, call));
-        }
-        Op::Block(_, ops) => ops.iter_mut().for_each(|op| walk(op, call)),
-        Op::New(_) | Op::Delete(_) | Op::Leave(_) | Op::ReturnRow(_) | Op::Refuse => {}
-    }
-}
-
-fn walk_within(expr: &mut Expr, call: &mut dyn FnMut(At<'_>)) {
-    match expr {
-        Expr::Concat(parts) => parts.iter_mut().for_each(|part| walk_within(part, call)),
-        Expr::After(ops, value) => {
-            ops.iter_mut().for_each(|op| walk(op, call));
-            walk_within(value, call);
-        }
-        Expr::Choose(a, b, c) => [a, b, c].into_iter().for_each(|part| walk_within(part, call)),
-        Expr::Add(a, b)
-        | Expr::And(a, b)
-        | Expr::Or(a, b)
-        | Expr::Coalesce(a, b)
-        | Expr::Strict(a, b)
-        | Expr::Loose(a, b)
-        | Expr::Compare(_, a, b) => [a, b].into_iter().for_each(|part| walk_within(part, call)),
-        Expr::Overlay(_, a)
-        | Expr::Get(a, ..)
-        | Expr::Chain(a)
-        | Expr::Stringify(a)
-        | Expr::Not(a)
-        | Expr::IsUndefined(a)
-        | Expr::IsNull(a)
-        | Expr::IsNullish(a)
-        | Expr::Truthy(a)
-        | Expr::Typeof(a)
-        | Expr::IsArray(a)
-        | Expr::Has(a, _) => walk_within(a, call),
-        Expr::Undefined
-        | Expr::Null
-        | Expr::Bool(_)
-        | Expr::Number(_)
-        | Expr::Text(_)
-        | Expr::Opaque
-        | Expr::Argument
-        | Expr::Parse
-        | Expr::Local(_)
-        | Expr::Part(_)
-        | Expr::Slot(_)
-        | Expr::Object(_) => {}
-    }
-    call(At::Expr(expr));
 }

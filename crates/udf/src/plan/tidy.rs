@@ -3,13 +3,19 @@
 
 use super::program::{Expr, LocalId, Op, Program};
 use super::simplify::may_be_circular;
+use super::walk::{At, walk_all};
 
 /// Drops settings of variables that nothing reads, until there are none.
 pub(super) fn tidy(program: &mut Program) {
     let has_texts = !may_be_circular(program);
     loop {
         let mut reads = vec![0_usize; program.locals];
-        count_ops(&program.body, &mut reads);
+        walk_all(&mut program.body, &mut |at| {
+            let At::Expr(Expr::Local(local)) = at else { return };
+            if let Some(reads) = reads.get_mut(usize::from(*local)) {
+                *reads += 1;
+            }
+        });
         if !drop_ops(&mut program.body, &Unread { reads, has_texts }) {
             return;
         }
@@ -32,67 +38,6 @@ impl Unread {
             _ => false,
         };
         !is_read && (value.is_idle() || (self.has_texts && is_text(value)))
-    }
-}
-
-fn count_ops(ops: &[Op], reads: &mut [usize]) {
-    for op in ops {
-        match op {
-            Op::Set(_, expr) | Op::Put(_, expr) | Op::Do(expr) | Op::Return(expr) => count(expr, reads),
-            Op::If(test, then, otherwise) => {
-                count(test, reads);
-                count_ops(then, reads);
-                count_ops(otherwise, reads);
-            }
-            Op::Block(_, ops) => count_ops(ops, reads),
-            Op::New(_) | Op::Delete(_) | Op::Leave(_) | Op::ReturnRow(_) | Op::Refuse => {}
-        }
-    }
-}
-
-fn count(expr: &Expr, reads: &mut [usize]) {
-    match expr {
-        Expr::Local(local) => {
-            if let Some(reads) = reads.get_mut(usize::from(*local)) {
-                *reads += 1;
-            }
-        }
-        Expr::Concat(parts) => parts.iter().for_each(|part| count(part, reads)),
-        Expr::After(ops, value) => {
-            count_ops(ops, reads);
-            count(value, reads);
-        }
-        Expr::Choose(a, b, c) => [a, b, c].into_iter().for_each(|part| count(part, reads)),
-        Expr::Add(a, b)
-        | Expr::And(a, b)
-        | Expr::Or(a, b)
-        | Expr::Coalesce(a, b)
-        | Expr::Strict(a, b)
-        | Expr::Loose(a, b)
-        | Expr::Compare(_, a, b) => [a, b].into_iter().for_each(|part| count(part, reads)),
-        Expr::Overlay(_, a)
-        | Expr::Get(a, ..)
-        | Expr::Chain(a)
-        | Expr::Stringify(a)
-        | Expr::Not(a)
-        | Expr::IsUndefined(a)
-        | Expr::IsNull(a)
-        | Expr::IsNullish(a)
-        | Expr::Truthy(a)
-        | Expr::Typeof(a)
-        | Expr::IsArray(a)
-        | Expr::Has(a, _) => count(a, reads),
-        Expr::Undefined
-        | Expr::Null
-        | Expr::Bool(_)
-        | Expr::Number(_)
-        | Expr::Text(_)
-        | Expr::Opaque
-        | Expr::Argument
-        | Expr::Parse
-        | Expr::Part(_)
-        | Expr::Slot(_)
-        | Expr::Object(_) => {}
     }
 }
 
