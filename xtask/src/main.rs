@@ -8,6 +8,7 @@ mod children;
 mod clients;
 mod crash;
 mod crash_pubsub;
+mod crash_test;
 mod demo;
 mod deps;
 mod disk_full;
@@ -41,9 +42,9 @@ enum Chore {
     /// Fail on house rules that no other tool checks: file lengths, machine paths, unfinished code, docs
     Tidy,
     /// Kill the real binary over and over under load, then prove that nothing was lost or doubled
-    Crash(crash::CrashArguments),
+    Crash(crash_test::CrashArguments),
     /// The same with publishers, subscribers, snapshots and seeks on the Pub/Sub port
-    CrashPubsub(crash_pubsub::CrashPubsubArguments),
+    CrashPubsub(crash_test::CrashArguments),
     /// Measure the real binary on its real ports
     Bench(bench::BenchArguments),
     /// Record where the server's time goes under load

@@ -25,12 +25,13 @@ pub use verify::audit;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
+use crate::crash_test::{self, CrashArguments};
 use crate::server::Launch;
-use crate::{wait, workspace};
+use crate::wait;
 use oracle::{Oracle, Verdict};
 use producer::{Counts, Shared};
 use request::Epoch;
@@ -42,44 +43,9 @@ const PRODUCERS: usize = 6;
 /// Everything accepted must be committed this long after the last fault.
 const FOLD_LIMIT: Duration = Duration::from_secs(120);
 
-/// What `cargo xtask crash` takes.
-#[derive(clap::Args)]
-pub struct CrashArguments {
-    /// Rounds: each starts the server and ends it, most of them with kill -9
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
-    /// Decides every choice; timings are real
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// The binary to test instead of building one
-    #[arg(long)]
-    binary: Option<PathBuf>,
-    /// Writes the summary as JSON
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Keeps the run's directory (a failed run always does)
-    #[arg(long)]
-    keep: bool,
-}
-
 /// Runs the test.
 pub fn run(arguments: &CrashArguments) -> Result<()> {
-    let binary = workspace::binary(arguments.binary.as_deref())?;
-    let directory = tempfile::Builder::new().prefix("millrace-crash-").tempdir()?;
-    let started = Instant::now();
-    let outcome = run_in(directory.path(), binary, arguments);
-    if arguments.keep || outcome.is_err() {
-        println!("kept {}", directory.keep().display());
-    }
-    let mut summary = outcome?;
-    summary.elapsed_seconds = started.elapsed().as_secs_f64();
-    println!("{summary}");
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_vec_pretty(&summary)?;
-        millrace_disk::write_atomically(&millrace_disk::StdDisk, path, &text)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    summary.judge()
+    crash_test::run("crash", arguments, |directory, binary| run_in(directory, binary, arguments))
 }
 
 fn run_in(directory: &std::path::Path, binary: PathBuf, arguments: &CrashArguments) -> Result<Summary> {

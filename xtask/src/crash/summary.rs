@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::oracle::Verdict;
 use super::rounds::Killed;
+use crate::crash_test;
 
 /// Everything a run has counted.
 #[derive(Debug, serde::Serialize)]
@@ -37,21 +38,6 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Fails when something is wrong, or when too little happened for "nothing is wrong" to count.
-    pub fn judge(&self) -> Result<()> {
-        for fault in &self.verdict.faults {
-            eprintln!("fault: {fault}");
-        }
-        if self.verdict.faults_total > 0 {
-            bail!("{} faults, seed {}", self.verdict.faults_total, self.seed);
-        }
-        let vacuous = self.vacuous();
-        if !vacuous.is_empty() {
-            bail!("the run proves nothing: {}", vacuous.join(", "));
-        }
-        Ok(())
-    }
-
     /// The vacuity guard: what did not happen often enough. Thresholds grow with the rounds and lie far
     /// below what a healthy run reaches.
     fn vacuous(&self) -> Vec<String> {
@@ -74,6 +60,26 @@ impl Summary {
         ];
         let too_few = enough.into_iter().filter(|(_, found, wanted)| found < wanted);
         too_few.map(|(what, found, wanted)| format!("{found} {what}, at least {wanted} needed")).collect()
+    }
+}
+
+impl crash_test::Summary for Summary {
+    fn took(&mut self, elapsed_seconds: f64) {
+        self.elapsed_seconds = elapsed_seconds;
+    }
+
+    fn judge(&self) -> Result<()> {
+        for fault in &self.verdict.faults {
+            eprintln!("fault: {fault}");
+        }
+        if self.verdict.faults_total > 0 {
+            bail!("{} faults, seed {}", self.verdict.faults_total, self.seed);
+        }
+        let vacuous = self.vacuous();
+        if !vacuous.is_empty() {
+            bail!("the run proves nothing: {}", vacuous.join(", "));
+        }
+        Ok(())
     }
 }
 

@@ -23,15 +23,14 @@ mod topology;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::crash_test::{self, CrashArguments};
 use crate::pubsub::Clients;
 use crate::server::Launch;
-use crate::workspace;
 use rounds::{kill, start_ready};
 use seeker::Seeker;
 use shared::Shared;
@@ -44,48 +43,12 @@ const PUBLISHERS: u64 = 4;
 /// Where the numbers of subscribers begin among tasks.
 const SUBSCRIBERS_FROM: u64 = 100;
 
-/// What `cargo xtask crash-pubsub` takes.
-#[derive(clap::Args)]
-pub struct CrashPubsubArguments {
-    /// Rounds: each starts the server and ends it, most of them with kill -9
-    #[arg(long, default_value_t = 20)]
-    rounds: usize,
-    /// Decides every choice; timings are real
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// The binary to test instead of building one
-    #[arg(long)]
-    binary: Option<PathBuf>,
-    /// Writes the summary as JSON
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// Keeps the run's directory (a failed run always does)
-    #[arg(long)]
-    keep: bool,
-}
-
 /// Runs the test.
-pub fn run(arguments: &CrashPubsubArguments) -> Result<()> {
-    let binary = workspace::binary(arguments.binary.as_deref())?;
-    let directory = tempfile::Builder::new().prefix("millrace-crash-pubsub-").tempdir()?;
-    let started = Instant::now();
-    let outcome = run_in(directory.path(), binary, arguments).and_then(|mut summary| {
-        summary.elapsed_seconds = started.elapsed().as_secs_f64();
-        println!("{summary}");
-        if let Some(path) = &arguments.json {
-            let text = serde_json::to_vec_pretty(&summary)?;
-            millrace_disk::write_atomically(&millrace_disk::StdDisk, path, &text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        summary.judge()
-    });
-    if arguments.keep || outcome.is_err() {
-        println!("kept {}", directory.keep().display());
-    }
-    outcome
+pub fn run(arguments: &CrashArguments) -> Result<()> {
+    crash_test::run("crash-pubsub", arguments, |directory, binary| run_in(directory, binary, arguments))
 }
 
-fn run_in(directory: &Path, binary: PathBuf, arguments: &CrashPubsubArguments) -> Result<Summary> {
+fn run_in(directory: &Path, binary: PathBuf, arguments: &CrashArguments) -> Result<Summary> {
     let launch = Launch::inside(directory, binary)?;
     let shared = Arc::new(Shared::new(arguments.seed, launch.pubsub_port()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

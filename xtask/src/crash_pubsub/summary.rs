@@ -9,6 +9,7 @@ use super::oracle::Counts;
 use super::rounds::Killed;
 use super::shared::Shared;
 use super::topology::Sub;
+use crate::crash_test;
 
 /// Everything a run has counted.
 #[derive(Debug, serde::Serialize)]
@@ -72,21 +73,6 @@ impl Summary {
         }
     }
 
-    /// Fails when something is wrong, or when too little happened for "nothing is wrong" to count.
-    pub fn judge(&self) -> Result<()> {
-        for fault in &self.faults {
-            eprintln!("fault: {fault}");
-        }
-        if self.faults_total > 0 {
-            bail!("{} faults, seed {}", self.faults_total, self.seed);
-        }
-        let vacuous = self.vacuous();
-        if !vacuous.is_empty() {
-            bail!("the run proves nothing: {}", vacuous.join(", "));
-        }
-        Ok(())
-    }
-
     /// The vacuity guard: what did not happen often enough. Thresholds grow with the rounds and lie far below
     /// what a healthy run reaches.
     fn vacuous(&self) -> Vec<String> {
@@ -112,6 +98,26 @@ impl Summary {
         enough.extend(by_sub.map(|(sub, redelivered)| (sub.name(), redelivered, rounds)));
         let too_few = enough.into_iter().filter(|(_, found, wanted)| found < wanted);
         too_few.map(|(what, found, wanted)| format!("{what}: {found}, at least {wanted} needed")).collect()
+    }
+}
+
+impl crash_test::Summary for Summary {
+    fn took(&mut self, elapsed_seconds: f64) {
+        self.elapsed_seconds = elapsed_seconds;
+    }
+
+    fn judge(&self) -> Result<()> {
+        for fault in &self.faults {
+            eprintln!("fault: {fault}");
+        }
+        if self.faults_total > 0 {
+            bail!("{} faults, seed {}", self.faults_total, self.seed);
+        }
+        let vacuous = self.vacuous();
+        if !vacuous.is_empty() {
+            bail!("the run proves nothing: {}", vacuous.join(", "));
+        }
+        Ok(())
     }
 }
 
