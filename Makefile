@@ -11,7 +11,7 @@ export PROPTEST_RNG_SEED ?= 1
 XTASK := $(CARGO_TARGET_DIR)/release/xtask
 MILLRACE := $(CARGO_TARGET_DIR)/release/millrace
 
-.PHONY: build run test lint bench
+.PHONY: build run test lint bench fuzz
 
 build:
 	cargo build --release --workspace --bins
@@ -40,3 +40,9 @@ lint: build
 # Writes docs/benchmarks.md. One part of it: make bench ARGS="--quick e2e"
 bench: build
 	$(XTASK) bench --binary $(MILLRACE) $(ARGS)
+
+# Each parser of what strangers send, TIME seconds on what libFuzzer makes up. Some of them only:
+# make fuzz TARGETS="pubsub_filter otlp_logs_json"
+TIME ?= 120
+fuzz:
+	cargo run --release -p xtask -- fuzz --seconds $(TIME) $(TARGETS)

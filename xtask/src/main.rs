@@ -12,6 +12,7 @@ mod crash_test;
 mod demo;
 mod deps;
 mod disk_full;
+mod fuzz;
 mod machine;
 mod otlp;
 mod profile;
@@ -57,6 +58,8 @@ enum Chore {
     Readers(readers::ReadersArguments),
     /// Let psql, psycopg and SQLAlchemy use the Postgres port of a real run
     Clients(clients::ClientsArguments),
+    /// Try what libFuzzer makes up on the parsers of what strangers send
+    Fuzz(fuzz::FuzzArguments),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Chore::DiskFull(arguments) => disk_full::run(&arguments),
         Chore::Readers(arguments) => readers::run(&arguments),
         Chore::Clients(arguments) => clients::run(&arguments),
+        Chore::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

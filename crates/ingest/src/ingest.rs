@@ -200,11 +200,12 @@ impl Ingest {
         };
         self.totals.rejected("too_large", mapped.too_large);
         self.totals.rejected("too_deep", mapped.too_deep);
+        self.totals.rejected("too_many_attributes", mapped.too_many);
         self.totals.repaired(mapped.repaired);
         // Without a single good record a request counts as malformed rather than as partly taken.
         if mapped.records.is_empty() && mapped.rejected() > 0 {
             let message = rejection(&mapped);
-            return Err(if mapped.too_deep > 0 {
+            return Err(if mapped.too_deep + mapped.too_many > 0 {
                 Refusal::Malformed(message)
             } else {
                 Refusal::TooLarge(message)
@@ -311,7 +312,7 @@ impl Ingest {
 
 /// What to say about records that were refused; empty when none was.
 fn rejection(mapped: &Mapped) -> String {
-    use crate::limits::VALUE_DEPTH_MAX;
+    use crate::limits::{ATTRIBUTES_MAX, VALUE_DEPTH_MAX};
     use millrace_model::limits::MESSAGE_BYTES_MAX;
     let mut parts = Vec::new();
     if mapped.too_large > 0 {
@@ -319,6 +320,9 @@ fn rejection(mapped: &Mapped) -> String {
     }
     if mapped.too_deep > 0 {
         parts.push(format!("{} nested deeper than {VALUE_DEPTH_MAX} levels", mapped.too_deep));
+    }
+    if mapped.too_many > 0 {
+        parts.push(format!("{} with more than {ATTRIBUTES_MAX} attributes in a list", mapped.too_many));
     }
     if parts.is_empty() {
         return String::new();

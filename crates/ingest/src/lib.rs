@@ -19,6 +19,9 @@ mod budget;
 mod config;
 mod counters;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ingest;
 mod json;
 pub mod limits;

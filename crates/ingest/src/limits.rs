@@ -4,6 +4,10 @@
 /// JSON parsers behind us take (128 levels is common), and no stack is at risk.
 pub const VALUE_DEPTH_MAX: usize = 64;
 
+/// Most attributes in one list: of a resource, a record, a point, or in one value. Two bytes on the wire make
+/// one, and each takes many times that in memory while its list is read.
+pub const ATTRIBUTES_MAX: usize = 1 << 16;
+
 /// Deepest nesting of JSON in fields that OTLP does not know, in levels.
 pub const JSON_DEPTH_MAX: usize = 512;
 

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::limits::ERROR_BYTES_MAX;
+
 /// Why a request was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -23,9 +25,12 @@ const ACK_ID_FAILURE: &str = "EXACTLY_ONCE_ACKID_FAILURE";
 /// What the service says of an ack that may be tried again.
 pub(crate) const TRY_AGAIN: &str = "TRANSIENT_FAILURE_SERVICE_UNAVAILABLE";
 
+/// Room for saying how much is left out.
+const LEFT_OUT_BYTES_MAX: usize = 64;
+
 impl PubsubError {
     fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), ack_ids: Vec::new() }
+        Self { code, message: shortened(message.into()), ack_ids: Vec::new() }
     }
 
     /// The request makes no sense; says by which rule.
@@ -82,6 +87,17 @@ impl PubsubError {
     }
 }
 
+/// A text of at most [`ERROR_BYTES_MAX`]; says how much is left out.
+fn shortened(mut text: String) -> String {
+    let bytes = text.len();
+    if bytes > ERROR_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX - LEFT_OUT_BYTES_MAX));
+        let left_out = format!("... ({} bytes left out)", bytes - text.len());
+        text.push_str(&left_out);
+    }
+    text
+}
+
 impl From<PubsubError> for Status {
     fn from(error: PubsubError) -> Self {
         if error.ack_ids.is_empty() {
@@ -106,5 +122,18 @@ impl From<millrace_log::LogError> for PubsubError {
 impl From<crate::acklog::NotDurable> for PubsubError {
     fn from(error: crate::acklog::NotDurable) -> Self {
         Self::unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_between_letters_and_says_so() {
+        let error = PubsubError::invalid("é".repeat(1_000_000));
+        let text = error.to_string();
+        assert!(text.len() <= ERROR_BYTES_MAX && text.ends_with("bytes left out)"), "{text}");
+        assert_eq!(PubsubError::invalid("x".repeat(ERROR_BYTES_MAX)).to_string().len(), ERROR_BYTES_MAX);
     }
 }

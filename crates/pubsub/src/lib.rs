@@ -16,6 +16,9 @@ mod budget;
 mod config;
 mod error;
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 pub mod limits;
 mod machine;

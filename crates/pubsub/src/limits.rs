@@ -13,6 +13,9 @@ pub const SCHEMA_REVISIONS_MAX: usize = 20;
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 /// Most message transforms of a topic or subscription.
 pub const TRANSFORMS_MAX: usize = 5;
+/// Longest text of an error, in bytes: gRPC sends it in a header, and clients take 8 KB of those. What a
+/// request got wrong may be as large as the request.
+pub const ERROR_BYTES_MAX: usize = 2_000;
 /// Largest request of any kind that is read at all, in bytes. Above the limit for publishing, so that a
 /// request that is somewhat too large is answered with the rule.
 pub const REQUEST_BYTES_MAX: usize = 12 * 1024 * 1024;

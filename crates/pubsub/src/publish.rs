@@ -66,7 +66,11 @@ pub(crate) fn refusal(topic: &str, error: &AppendError) -> PubsubError {
     }
 }
 
-fn messages(published: Vec<v1::PubsubMessage>) -> Result<Vec<NewMessage>, PubsubError> {
+/// Checks the messages of a request.
+///
+/// # Errors
+/// The rule that one breaks.
+pub(crate) fn messages(published: Vec<v1::PubsubMessage>) -> Result<Vec<NewMessage>, PubsubError> {
     if published.is_empty() {
         return Err(PubsubError::invalid("a publish request has at least 1 message, this one has 0"));
     }

@@ -5,6 +5,8 @@ mod otlp;
 mod reader;
 pub(crate) mod writer;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use otlp::JsonError;
 pub(crate) use otlp::otlp_to_wire;
 pub use reader::SyntaxError;
 pub(crate) use reader::{Kind, Reader};

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::value::{Any, ValueError, canonical_bytes, canonical_value, write_value};
 use crate::json::writer;
+use crate::limits::ATTRIBUTES_MAX;
 use crate::wire::{Fields, WireError};
 
 /// Above this many attributes keys are compared through a hash set instead of with each other.
@@ -31,6 +32,15 @@ impl<'a> Attribute<'a> {
             }
         }
         Ok(Self { key, value, hidden: false })
+    }
+
+    /// Puts it into a list of at most [`ATTRIBUTES_MAX`].
+    pub(super) fn push_to(self, list: &mut Vec<Self>) -> Result<(), ValueError> {
+        if list.len() == ATTRIBUTES_MAX {
+            return Err(ValueError::TooMany);
+        }
+        list.push(self);
+        Ok(())
     }
 
     /// Whether it has a place in the object: a value, and no other attribute that counts instead.

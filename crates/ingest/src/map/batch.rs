@@ -27,6 +27,10 @@ pub(crate) struct Mapped {
     pub(crate) too_large: u64,
     /// Records nested too deeply.
     pub(crate) too_deep: u64,
+    /// Records with a list of too many attributes.
+    pub(crate) too_many: u64,
+    /// Bytes that were written for nothing, because their message became too large.
+    wasted: usize,
     /// Texts in which bad UTF-8 was replaced.
     pub(crate) repaired: u64,
 }
@@ -38,7 +42,7 @@ impl Mapped {
     }
 
     pub(crate) fn rejected(&self) -> u64 {
-        self.too_large + self.too_deep
+        self.too_large + self.too_deep + self.too_many
     }
 
     /// Keeps or counts what `write` wrote to the buffer's end as one record of `wire_bytes`.
@@ -55,21 +59,29 @@ impl Mapped {
             return Ok(());
         }
         let mut repaired = 0;
-        match write(&mut self.buffer, &mut repaired) {
-            Ok(_) if self.buffer.len() - start > MESSAGE_BYTES_MAX => {
-                self.buffer.truncate(start);
-                self.too_large += 1;
-            }
-            Ok((dedup_key, routes)) => {
+        let written = write(&mut self.buffer, &mut repaired);
+        let too_large = self.buffer.len() - start > MESSAGE_BYTES_MAX;
+        let refused = match written {
+            Ok((dedup_key, routes)) if !too_large => {
                 self.records.push(Record { data: start..self.buffer.len(), dedup_key, routes });
                 self.repaired += repaired;
+                None
             }
-            Err(ValueError::TooDeep) => {
-                self.buffer.truncate(start);
-                self.too_deep += 1;
-            }
+            Ok(_) | Err(ValueError::TooLarge) => Some(&mut self.too_large),
+            Err(ValueError::TooDeep) => Some(&mut self.too_deep),
+            Err(ValueError::TooMany) => Some(&mut self.too_many),
             Err(ValueError::Wire(error)) => return Err(MapError::Malformed(error)),
+        };
+        if let Some(refused) = refused {
+            *refused += 1;
+            // A large resource over many records takes as long to write when none of them is kept.
+            self.wasted += self.buffer.len() - start;
+            self.buffer.truncate(start);
         }
-        if self.buffer.len() > bytes_max { Err(MapError::TooLarge(bytes_max)) } else { Ok(()) }
+        if self.buffer.len().max(self.wasted) > bytes_max {
+            Err(MapError::TooLarge(bytes_max))
+        } else {
+            Ok(())
+        }
     }
 }

@@ -48,6 +48,11 @@ impl Identity {
         digest(&self.record_key, canonical)
     }
 
+    /// Takes the first part of a canonical form; [`finished`] gives the digest of all parts.
+    pub(crate) fn record_hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.record_key)
+    }
+
     /// The deduplication key of (logName, timestamp, insertId). `scratch` is reused room.
     pub(crate) fn entry(
         &self,
@@ -100,8 +105,13 @@ impl Identity {
 }
 
 fn digest(key: &[u8; 32], bytes: &[u8]) -> Digest {
+    finished(blake3::Hasher::new_keyed(key).update(bytes))
+}
+
+/// What a hasher has taken, as a digest.
+pub(super) fn finished(hasher: &blake3::Hasher) -> Digest {
     let mut digest = Digest::default();
-    blake3::Hasher::new_keyed(key).update(bytes).finalize_xof().fill(&mut digest);
+    hasher.finalize_xof().fill(&mut digest);
     digest
 }
 

@@ -103,7 +103,7 @@ impl<'a> Mapper<'a, '_> {
                 resource = field.bytes()?;
             }
         }
-        let resource = Resource::read(resource)?;
+        let resource = Resource::read(resource, self.context.identity)?;
         self.mapped.repaired += resource.repaired;
         for field in Fields::new(message) {
             let field = field?;
@@ -136,7 +136,7 @@ impl<'a> Mapper<'a, '_> {
     where
         'a: 'r,
     {
-        let mut canonical = resource.canonical.clone();
+        let mut canonical = Vec::new();
         let (mut name, mut version, mut failed) = (&[][..], &[][..], resource.failed);
         for field in Fields::new(message) {
             let field = field?;
@@ -158,14 +158,14 @@ impl<'a> Mapper<'a, '_> {
         writer::text(&mut prefix, &log_name);
         prefix.push(b',');
         prefix.extend_from_slice(&self.constants.resource);
-        Ok(Scope { log_name, prefix, digest: self.context.identity.record(&canonical), resource, failed })
+        Ok(Scope { log_name, prefix, digest: resource.digest_with(&canonical), resource, failed })
     }
 
     fn record(&mut self, message: &'a [u8], scope: &Scope<'_>) -> Result<(), MapError> {
         let record = LogRecord::read(message, &mut self.attributes)?;
         let Self { context, mapped, twins, attributes, canonical, scratch, constants } = self;
         mapped.put(message.len(), context.mapped_bytes_max, |out, repaired| {
-            if let Some(failed) = scope.failed {
+            if let Some(failed) = scope.failed.or(record.failed) {
                 return Err(failed);
             }
             canonical.clear();
@@ -194,7 +194,8 @@ impl<'a> Mapper<'a, '_> {
 fn log_name(prefix: &[u8], service: &[u8], scope: &[u8]) -> String {
     let name = [service, scope, b"otlp"].into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     let mut log_name = String::from_utf8_lossy(prefix).into_owned();
-    let name = String::from_utf8_lossy(name);
+    // No more is read than can be needed, so that a long name costs nothing in many scopes.
+    let name = String::from_utf8_lossy(&name[..name.len().min(4 * LOG_NAME_BYTES_MAX)]);
     let letters = name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' });
     log_name.extend(letters.take(LOG_NAME_BYTES_MAX));
     log_name

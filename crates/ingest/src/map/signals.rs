@@ -6,6 +6,8 @@
 //! `{"receiveTimestamp","resource","resourceSchemaUrl","scope","scopeSchemaUrl","metric","point"}` with
 //! the metric's name, unit, `type` and so on, or `"span"` in place of the last two.
 
+use millrace_model::limits::MESSAGE_BYTES_MAX;
+
 use super::attributes::{Attribute, mark_superseded};
 use super::batch::Mapped;
 use super::identity::Twins;
@@ -20,17 +22,18 @@ use crate::wire::{Field, Fields, Value, WireError, take_array, take_varint};
 
 /// Maps an `ExportMetricsServiceRequest`.
 pub(super) fn map_metrics(request: &[u8], context: &MapContext<'_>) -> Result<Mapped, MapError> {
-    map(request, context, &mut |mapper, prefix, metric| mapper.metric(prefix, metric))
+    map(request, context, &mut |mapper, parts, metric| mapper.metric(parts, metric))
 }
 
 /// Maps an `ExportTraceServiceRequest`.
 pub(super) fn map_traces(request: &[u8], context: &MapContext<'_>) -> Result<Mapped, MapError> {
-    map(request, context, &mut |mapper, prefix, span| mapper.message(prefix, b"", "span", &SPAN, span))
+    map(request, context, &mut |mapper, parts, span| mapper.message(parts, "span", &SPAN, span))
 }
 
-/// What every message of a scope begins with, or why it cannot be written.
-type Prefix = Result<Vec<u8>, ValueError>;
-type Item<'i> = &'i mut dyn FnMut(&mut Mapper<'_>, &Prefix, &[u8]) -> Result<(), MapError>;
+/// What a message begins with, part by part, or why it cannot be written. The parts are put together in each
+/// message only: there may be many scopes and metrics with nothing in them.
+type Parts<'p> = Result<&'p [&'p [u8]], ValueError>;
+type Item<'i> = &'i mut dyn FnMut(&mut Mapper<'_>, Parts<'_>, &[u8]) -> Result<(), MapError>;
 
 struct Mapper<'c> {
     context: &'c MapContext<'c>,
@@ -53,16 +56,23 @@ fn map(request: &[u8], context: &MapContext<'_>, item: Item<'_>) -> Result<Mappe
         for scope in fields(resource, 2) {
             let scope = scope?;
             let scope_prefix = mapper.prefix(scope, "scope", &SCOPE)?;
-            let prefix = match (&resource_prefix, &scope_prefix) {
-                (Ok(resource), Ok(scope)) => Ok([resource.as_slice(), scope].concat()),
-                (Err(error), _) | (_, Err(error)) => Err(*error),
-            };
+            let parts = both(&resource_prefix, &scope_prefix);
             for message in fields(scope, 2) {
-                item(&mut mapper, &prefix, message?)?;
+                item(&mut mapper, parts.as_ref().map(<[_; 2]>::as_slice).map_err(|error| *error), message?)?;
             }
         }
     }
     Ok(mapper.mapped)
+}
+
+fn both<'p>(
+    one: &'p Result<Vec<u8>, ValueError>,
+    other: &'p Result<Vec<u8>, ValueError>,
+) -> Result<[&'p [u8]; 2], ValueError> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok([one, other]),
+        (Err(error), _) | (_, Err(error)) => Err(*error),
+    }
 }
 
 fn fields(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], WireError>> {
@@ -76,7 +86,12 @@ fn fields(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], Wir
 impl Mapper<'_> {
     /// `,"NAME":{...},"NAMESchemaUrl":"..."` of a message whose field 1 is the part itself and whose
     /// field 3 is the URL.
-    fn prefix(&mut self, message: &[u8], name: &str, schema: &'static Message) -> Result<Prefix, WireError> {
+    fn prefix(
+        &mut self,
+        message: &[u8],
+        name: &str,
+        schema: &'static Message,
+    ) -> Result<Result<Vec<u8>, ValueError>, WireError> {
         let mut out = Vec::new();
         let mut part = &[][..];
         let mut url = &[][..];
@@ -88,6 +103,9 @@ impl Mapper<'_> {
                 _ => {}
             }
         }
+        if part.len() + url.len() > MESSAGE_BYTES_MAX {
+            return Ok(Err(ValueError::TooLarge));
+        }
         out.extend_from_slice(format!(",\"{name}\":").as_bytes());
         match write_message(&mut out, part, schema, &mut self.mapped.repaired) {
             Err(ValueError::Wire(error)) => return Err(error),
@@ -98,11 +116,13 @@ impl Mapper<'_> {
             out.extend_from_slice(format!(",\"{name}SchemaUrl\":").as_bytes());
             self.mapped.repaired += u64::from(writer::text_bytes(&mut out, url));
         }
-        Ok(Ok(out))
+        Ok(if out.len() > MESSAGE_BYTES_MAX { Err(ValueError::TooLarge) } else { Ok(out) })
     }
 
     /// Each data point of a metric.
-    fn metric(&mut self, prefix: &Prefix, metric: &[u8]) -> Result<(), MapError> {
+    fn metric(&mut self, parts: Parts<'_>, metric: &[u8]) -> Result<(), MapError> {
+        let mut repaired = 0;
+        let mut description = None;
         for field in Fields::new(metric) {
             let field = field?;
             let (kind, point_schema) = match field.number {
@@ -114,30 +134,28 @@ impl Mapper<'_> {
                 _ => continue,
             };
             let data = field.bytes()?;
-            let mut repaired = 0;
-            let description = describe(metric, kind, data, &mut repaired);
-            let description = match description {
-                Err(ValueError::Wire(error)) => return Err(error.into()),
-                description => description,
-            };
-            let prefix = match (prefix, &description) {
-                (Ok(prefix), Ok(_)) => Ok(prefix.clone()),
-                (Err(error), _) | (_, Err(error)) => Err(*error),
-            };
-            self.mapped.repaired += repaired;
-            let description = description.unwrap_or_default();
+            let description = description.get_or_insert_with(|| describe(metric, &mut repaired));
+            let data_description = describe_data(kind, data);
+            for error in [description.as_ref().err(), data_description.as_ref().err()] {
+                if let Some(ValueError::Wire(error)) = error {
+                    return Err((*error).into());
+                }
+            }
+            let parts = both(description, &data_description)
+                .and_then(|described| parts.map(|parts| [parts, &described].concat()));
             for point in fields(data, 1) {
-                self.message(&prefix, &description, "point", point_schema, point?)?;
+                let parts = parts.as_deref().map_err(|error| *error);
+                self.message(parts, "point", point_schema, point?)?;
             }
         }
+        self.mapped.repaired += repaired;
         Ok(())
     }
 
     /// One message: the parts that it stands under, then itself as `name`.
     fn message(
         &mut self,
-        prefix: &Prefix,
-        description: &[u8],
+        parts: Parts<'_>,
         name: &str,
         schema: &'static Message,
         message: &[u8],
@@ -146,8 +164,9 @@ impl Mapper<'_> {
         mapped.put(message.len(), context.mapped_bytes_max, |out, repaired| {
             out.extend_from_slice(received);
             let start = out.len();
-            out.extend_from_slice(prefix.as_ref().map_err(|error| *error)?);
-            out.extend_from_slice(description);
+            for part in parts? {
+                out.extend_from_slice(part);
+            }
             out.extend_from_slice(b",\"");
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b"\":");
@@ -160,25 +179,35 @@ impl Mapper<'_> {
     }
 }
 
-/// `,"metric":{...}`: everything about a metric but its points.
-fn describe(metric: &[u8], kind: &str, data: &[u8], repaired: &mut u64) -> Result<Vec<u8>, ValueError> {
+/// `,"metric":{...`: everything about a metric but its points; [`describe_data`] ends it.
+fn describe(metric: &[u8], repaired: &mut u64) -> Result<Vec<u8>, ValueError> {
     let mut out = b",\"metric\":".to_vec();
     write_message(&mut out, metric, &schema::METRIC_DESCRIPTION, repaired)?;
     out.pop();
     if out.last() != Some(&b'{') {
         out.push(b',');
     }
-    out.extend_from_slice(format!("\"type\":\"{kind}\"").as_bytes());
+    if out.len() > MESSAGE_BYTES_MAX { Err(ValueError::TooLarge) } else { Ok(out) }
+}
+
+/// `"type":...}`: what the points are of.
+fn describe_data(kind: &str, data: &[u8]) -> Result<Vec<u8>, ValueError> {
+    let mut out = format!("\"type\":\"{kind}\"").into_bytes();
+    let (mut temporality, mut is_monotonic) = (0, false);
     for field in Fields::new(data) {
         let field = field?;
         match field.number {
-            2 if field.varint()? != 0 => {
-                out.extend_from_slice(b",\"aggregationTemporality\":");
-                writer::integer(&mut out, field.varint32()?);
-            }
-            3 if field.varint()? != 0 => out.extend_from_slice(b",\"isMonotonic\":true"),
+            2 => temporality = field.varint32()?,
+            3 => is_monotonic = field.varint()? != 0,
             _ => {}
         }
+    }
+    if temporality != 0 {
+        out.extend_from_slice(b",\"aggregationTemporality\":");
+        writer::integer(&mut out, temporality);
+    }
+    if is_monotonic {
+        out.extend_from_slice(b",\"isMonotonic\":true");
     }
     out.push(b'}');
     Ok(out)
@@ -239,7 +268,7 @@ fn write_attributes<'a>(
 ) -> Result<(), ValueError> {
     let mut attributes = Vec::new();
     for field in fields {
-        attributes.push(Attribute::read(field.bytes()?)?);
+        Attribute::read(field.bytes()?)?.push_to(&mut attributes)?;
     }
     mark_superseded(&mut attributes);
     out.push(b'{');

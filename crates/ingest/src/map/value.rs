@@ -13,6 +13,10 @@ pub(super) enum ValueError {
     Wire(WireError),
     /// This record is nested deeper than [`VALUE_DEPTH_MAX`].
     TooDeep,
+    /// A list of this record has more than [`ATTRIBUTES_MAX`](crate::limits::ATTRIBUTES_MAX) attributes.
+    TooMany,
+    /// What this record stands under alone passes the limit on a message.
+    TooLarge,
 }
 
 impl From<WireError> for ValueError {
@@ -103,7 +107,7 @@ pub(super) fn write_value(
         Any::KvList(list) => {
             let mut attributes = Vec::new();
             for item in Any::items(list) {
-                attributes.push(Attribute::read(item?)?);
+                Attribute::read(item?)?.push_to(&mut attributes)?;
             }
             mark_superseded(&mut attributes);
             out.push(b'{');

@@ -11,6 +11,8 @@
 //! As there: NOT binds tightest; AND and OR do not mix without parentheses; operators are in capitals; a
 //! key that is no plain name stands in double quotes. `!=` holds for a message without the attribute.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod lexer;
 mod parser;
 

@@ -1,7 +1,10 @@
 //! Schemas: what they are made of, and whether messages fit.
 
 mod avro;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gate;
+mod nesting;
 mod protobuf;
 
 use prost_reflect::MessageDescriptor;

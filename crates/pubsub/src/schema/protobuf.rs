@@ -4,8 +4,8 @@ use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
 use protox::file::{File, FileResolver, GoogleFileResolver};
 use protox::{Compiler, Error};
 
-/// How deep a definition may be nested: the compiler has no limit of its own.
-const DEPTH_MAX: usize = 64;
+use super::nesting;
+
 /// What the definition's file is called in messages of the compiler.
 const FILE: &str = "schema.proto";
 
@@ -14,9 +14,7 @@ const FILE: &str = "schema.proto";
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn parse(definition: &str) -> Result<MessageDescriptor, String> {
-    if nesting(definition) > DEPTH_MAX {
-        return Err(format!("the definition is nested deeper than {DEPTH_MAX}"));
-    }
+    nesting::check(definition)?;
     let mut compiler = Compiler::with_file_resolver(Definition(definition.to_owned()));
     compiler.open_file(FILE).map_err(|error| format!("{error:?}").trim().to_owned())?;
     let pool = compiler.descriptor_pool();
@@ -47,20 +45,6 @@ pub(crate) fn check_json(message: &MessageDescriptor, data: &[u8]) -> Result<(),
     DynamicMessage::deserialize_with_options(message.clone(), &mut json, &options)
         .and_then(|_| json.end())
         .map_err(|error| error.to_string())
-}
-
-/// How deep brackets of any kind are in one another, those in texts and comments included.
-fn nesting(definition: &str) -> usize {
-    let (mut depth, mut most) = (0_usize, 0);
-    for byte in definition.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' | b'<' => depth += 1,
-            b'}' | b']' | b')' | b'>' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        most = depth.max(most);
-    }
-    most
 }
 
 /// The definition, and beside it the files that come with Protocol Buffers.

@@ -3,6 +3,9 @@
 mod api;
 mod grpc;
 mod methods;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod rest;
+#[cfg(not(any(test, feature = "fuzzing")))]
 mod rest;
 mod schemas;
 mod stream;

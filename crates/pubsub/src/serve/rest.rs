@@ -61,14 +61,25 @@ async fn read(
     headers: &HeaderMap,
     body: Body,
     query: &str,
-    (body_field, field): (Option<&str>, &str),
+    fields: (Option<&str>, &str),
     name: String,
 ) -> Result<Value, Status> {
     let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) => return Err(body_error(&*error)),
     };
-    let mut json = if bytes.is_empty() {
+    message(headers, &bytes, query, fields, name)
+}
+
+/// The same, once the body is there.
+pub(crate) fn message(
+    headers: &HeaderMap,
+    body: &[u8],
+    query: &str,
+    (body_field, field): (Option<&str>, &str),
+    name: String,
+) -> Result<Value, Status> {
+    let mut json = if body.is_empty() {
         Map::new()
     } else {
         // A web page cannot send this to another origin without asking first.
@@ -78,7 +89,7 @@ async fn read(
                 "send JSON, with the header content-type: application/json",
             ));
         }
-        serde_json::from_slice(&bytes)
+        serde_json::from_slice(body)
             .map_err(|error| Status::invalid_argument(format!("Invalid JSON payload received. {error}")))?
     };
     if let Some(body_field) = body_field {

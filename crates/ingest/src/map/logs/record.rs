@@ -20,6 +20,8 @@ pub(super) struct LogRecord<'a> {
     pub(super) trace_id: &'a [u8],
     pub(super) span_id: &'a [u8],
     pub(super) event_name: &'a [u8],
+    /// Set when it has more attributes than are read.
+    pub(super) failed: Option<ValueError>,
 }
 
 impl<'a> LogRecord<'a> {
@@ -36,6 +38,7 @@ impl<'a> LogRecord<'a> {
             trace_id: &[],
             span_id: &[],
             event_name: &[],
+            failed: None,
         };
         for field in Fields::new(message) {
             let field = field?;
@@ -44,7 +47,10 @@ impl<'a> LogRecord<'a> {
                 2 => record.severity_number = field.varint32()?,
                 3 => record.severity_text = field.bytes()?,
                 5 => record.body = Any::read(field.bytes()?)?,
-                6 => attributes.push(Attribute::read(field.bytes()?)?),
+                6 => {
+                    let pushed = Attribute::read(field.bytes()?)?.push_to(attributes);
+                    record.failed = pushed.err().or(record.failed);
+                }
                 8 => record.flags = field.fixed32()?,
                 9 => record.trace_id = field.bytes()?,
                 10 => record.span_id = field.bytes()?,

@@ -1,6 +1,7 @@
 //! Recorded requests mapped here and, by other code over other decoders, there; and made-up ones for
 //! what the recordings do not hold.
 
+mod bounds;
 mod made;
 mod recorded;
 

@@ -47,9 +47,9 @@ impl<'a> Reader<'a> {
                 reader.string()?;
                 reader.value(values, depth + 1)
             }),
-            Type::Union(branches) => {
+            Type::Union(union) => {
                 let index = self.long()?;
-                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
+                let branch = usize::try_from(index).ok().and_then(|index| union.branches.get(index));
                 let branch =
                     branch.ok_or_else(|| self.wrong(format!("{index} is no branch of the union")))?;
                 self.value(branch, depth + 1)

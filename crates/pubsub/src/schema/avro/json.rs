@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{AvroSchema, DEPTH_MAX, Shape, Type};
+use super::{AvroSchema, DEPTH_MAX, Shape, Type, Union};
 
 pub(super) fn check(schema: &AvroSchema, data: &[u8]) -> Result<(), String> {
     let json: Value =
@@ -53,14 +53,14 @@ fn value(
                 .iter()
                 .try_for_each(|(key, item)| inside(schema, values, item, path, depth, &format!(".{key}")));
         }
-        (Type::Union(branches), json) => return union(schema, branches, json, path, depth),
+        (Type::Union(of), json) => return union(schema, of, json, path, depth),
         (Type::Named(index), json) => return named(schema, *index, json, path, depth),
         _ => false,
     };
     if fits {
         return Ok(());
     }
-    Err(format!("{path}: {} is no {}", kind(json), schema.branch_name(of)))
+    Err(format!("{path}: {} is no {}", kind(json), schema.name_of(of)))
 }
 
 fn inside(
@@ -81,12 +81,12 @@ fn inside(
 /// null stands for itself, anything else is an object of one field: the branch's name.
 fn union(
     schema: &AvroSchema,
-    branches: &[Type],
+    of: &Union,
     json: &Value,
     path: &mut String,
     depth: usize,
 ) -> Result<(), String> {
-    if json.is_null() && branches.contains(&Type::Null) {
+    if json.is_null() && of.by_name.contains_key("null") {
         return Ok(());
     }
     let tagged = json.as_object().filter(|object| object.len() == 1).and_then(|object| object.iter().next());
@@ -96,7 +96,8 @@ fn union(
             kind(json)
         ));
     };
-    let branch = branches.iter().find(|branch| schema.branch_name(branch) == name && **branch != Type::Null);
+    let branch = of.by_name.get(name).and_then(|place| of.branches.get(*place));
+    let branch = branch.filter(|branch| **branch != Type::Null);
     let branch = branch.ok_or_else(|| format!("{path}: {name:?} is no branch of the union"))?;
     inside(schema, branch, inner, path, depth, &format!(".{name}"))
 }
@@ -135,6 +136,10 @@ fn record(
     for (name, of) in fields {
         let json = object.get(name).ok_or_else(|| format!("{path}: the field {name} is missing"))?;
         inside(schema, of, json, path, depth, &format!(".{name}"))?;
+    }
+    // All fields are there, so there is another only when there are more.
+    if object.len() == fields.len() {
+        return Ok(());
     }
     match object.keys().find(|key| fields.iter().all(|(name, _)| name != *key)) {
         Some(extra) => Err(format!("{path}: there is no field {extra}")),

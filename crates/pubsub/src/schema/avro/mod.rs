@@ -5,8 +5,12 @@
 //! wanted here.
 
 mod binary;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod json;
 mod parse;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How deep data may be nested.
 const DEPTH_MAX: usize = 128;
@@ -32,9 +36,16 @@ enum Type {
     String,
     Array(Box<Type>),
     Map(Box<Type>),
-    Union(Vec<Type>),
+    Union(Union),
     /// One of the schema's named types.
     Named(usize),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Union {
+    branches: Vec<Type>,
+    /// Their places by what they are called in JSON.
+    by_name: BTreeMap<String, usize>,
 }
 
 #[derive(Debug)]
@@ -47,7 +58,7 @@ struct Named {
 #[derive(Debug)]
 enum Shape {
     Record(Vec<(String, Type)>),
-    Enum(Vec<String>),
+    Enum(BTreeSet<String>),
     Fixed(usize),
 }
 
@@ -76,22 +87,26 @@ impl AvroSchema {
         binary::check(self, data)
     }
 
-    /// What a branch of a union is called in JSON.
-    fn branch_name<'a>(&'a self, branch: &'a Type) -> &'a str {
-        match branch {
-            Type::Null => "null",
-            Type::Boolean => "boolean",
-            Type::Int => "int",
-            Type::Long => "long",
-            Type::Float => "float",
-            Type::Double => "double",
-            Type::Bytes => "bytes",
-            Type::String => "string",
-            Type::Array(_) => "array",
-            Type::Map(_) => "map",
-            Type::Union(_) => "union",
-            Type::Named(index) => self.named.get(*index).map_or("", |named| named.name.as_str()),
-        }
+    /// What a type is called, as the branch of a union is in JSON.
+    fn name_of<'a>(&'a self, of: &Type) -> &'a str {
+        name_of(&self.named, of)
+    }
+}
+
+fn name_of<'a>(named: &'a [Named], of: &Type) -> &'a str {
+    match of {
+        Type::Null => "null",
+        Type::Boolean => "boolean",
+        Type::Int => "int",
+        Type::Long => "long",
+        Type::Float => "float",
+        Type::Double => "double",
+        Type::Bytes => "bytes",
+        Type::String => "string",
+        Type::Array(_) => "array",
+        Type::Map(_) => "map",
+        Type::Union(_) => "union",
+        Type::Named(index) => named.get(*index).map_or("", |named| named.name.as_str()),
     }
 }
 
@@ -191,6 +206,34 @@ mod tests {
         nulls.check_binary(&[0x04, 0x00]).unwrap();
     }
 
+    /// Scenario: the largest definitions of each kind, and for each the most data that look for a name in it.
+    /// Guarantees: a name is looked up, not searched for: by comparing with each name, this takes minutes.
+    #[test]
+    fn long_lists_of_names_are_looked_up() {
+        let list =
+            |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+        let symbols = list(30_000, &|index| format!("\"s{index}\""));
+        let schema = format!(
+            r#"{{"type": "array", "items": {{"type": "enum", "name": "e", "symbols": [{symbols}]}}}}"#
+        );
+        let schema = AvroSchema::parse(&schema).unwrap();
+        schema.check_json(format!("[{}]", list(300_000, &|_| "\"s29999\"".to_owned())).as_bytes()).unwrap();
+
+        let fields = list(10_000, &|index| format!(r#"{{"name":"f{index}","type":"int"}}"#));
+        let schema = format!(
+            r#"{{"type": "array", "items": {{"type": "record", "name": "r", "fields": [{fields}]}}}}"#
+        );
+        let schema = AvroSchema::parse(&schema).unwrap();
+        let record = format!("{{{}}}", list(10_000, &|index| format!("\"f{index}\":1")));
+        schema.check_json(format!("[{}]", list(50, &|_| record.clone())).as_bytes()).unwrap();
+
+        let branches = list(6_000, &|index| format!(r#"{{"type":"fixed","name":"b{index}","size":0}}"#));
+        let schema = AvroSchema::parse(&format!(r#"{{"type": "array", "items": [{branches}]}}"#)).unwrap();
+        schema
+            .check_json(format!("[{}]", list(300_000, &|_| r#"{"b5999":""}"#.to_owned())).as_bytes())
+            .unwrap();
+    }
+
     #[test]
     fn definitions_that_are_none_say_why() {
         for (definition, text) in [
@@ -209,8 +252,12 @@ mod tests {
             (r#"{"type": "enum", "name": "e", "symbols": ["A", "A"]}"#, "twice"),
             (r#"{"type": "enum", "name": "e", "symbols": ["a b"]}"#, "is no name"),
             (r#"{"type": "fixed", "name": "f", "size": -1}"#, "\"size\""),
-            (r#"["int", "int"]"#, "twice"),
+            (r#"["int", "int"]"#, "int is in a union twice"),
             (r#"["int", ["null"]]"#, "union in a union"),
+            (
+                r#"[{"type": "map", "values": "int"}, {"type": "fixed", "name": "map", "size": 1}]"#,
+                "map is in a union twice",
+            ),
             (
                 r#"[{"type": "enum", "name": "e", "symbols": ["A"]}, {"type": "enum", "name": "e", "symbols": ["A"]}]"#,
                 "e is defined twice",

@@ -1,11 +1,11 @@
 //! Reading definitions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
 use super::json::kind;
-use super::{AvroSchema, Named, Shape, Type};
+use super::{AvroSchema, Named, Shape, Type, Union, name_of};
 
 pub(super) fn parse(definition: &str) -> Result<AvroSchema, String> {
     // serde_json takes no text that is nested deeper than 128, so this cannot run out of stack.
@@ -41,22 +41,20 @@ impl Parser {
     }
 
     fn union(&mut self, branches: &[Value], namespace: &str) -> Result<Type, String> {
-        let mut types = Vec::with_capacity(branches.len());
+        let mut union = Union { branches: Vec::with_capacity(branches.len()), by_name: BTreeMap::new() };
         for branch in branches {
             let branch = self.schema(branch, namespace)?;
             if matches!(branch, Type::Union(_)) {
                 return Err("there is a union in a union".to_owned());
             }
-            let same_kind = |other: &Type| match (other, &branch) {
-                (Type::Array(_), Type::Array(_)) | (Type::Map(_), Type::Map(_)) => true,
-                (other, branch) => other == branch,
-            };
-            if types.iter().any(same_kind) {
-                return Err("a union has a type twice".to_owned());
+            let name = name_of(&self.named, &branch).to_owned();
+            if union.by_name.contains_key(&name) {
+                return Err(format!("{name} is in a union twice"));
             }
-            types.push(branch);
+            union.by_name.insert(name, union.branches.len());
+            union.branches.push(branch);
         }
-        Ok(Type::Union(types))
+        Ok(Type::Union(union))
     }
 
     fn object(&mut self, object: &Map<String, Value>, namespace: &str) -> Result<Type, String> {
@@ -158,17 +156,16 @@ fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-fn strings(object: &Map<String, Value>, field: &str) -> Result<Vec<String>, String> {
+fn strings(object: &Map<String, Value>, field: &str) -> Result<BTreeSet<String>, String> {
     let wrong = || format!("an enum needs {field:?}, an array of strings");
     let values = object.get(field).and_then(Value::as_array).ok_or_else(wrong)?;
-    let mut strings: Vec<String> = Vec::with_capacity(values.len());
+    let mut strings = BTreeSet::new();
     for value in values {
         let text = value.as_str().ok_or_else(wrong)?;
         check_name(text)?;
-        if strings.iter().any(|other| other == text) {
+        if !strings.insert(text.to_owned()) {
             return Err(format!("the symbol {text} is there twice"));
         }
-        strings.push(text.to_owned());
     }
     Ok(strings)
 }
