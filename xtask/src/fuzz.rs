@@ -51,7 +51,7 @@ pub fn run(arguments: &FuzzArguments) -> Result<()> {
         let seeds = plant(&folder, target)?;
         println!("fuzz: {target}, {} seconds from {seeds} seeds", arguments.seconds);
         let mut command = Command::new("cargo");
-        command.args(["+nightly", "fuzz", "run", target, "--"]);
+        command.args(["+nightly", "fuzz", "run", target.as_str(), "--"]);
         command.arg(format!("-max_total_time={}", arguments.seconds));
         command.arg(format!("-timeout={INPUT_SECONDS_MAX}"));
         command.arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"));
@@ -62,6 +62,9 @@ pub fn run(arguments: &FuzzArguments) -> Result<()> {
         let status = command
             .current_dir(&folder)
             .env("CARGO_TARGET_DIR", &target_directory)
+            // The tool must find the nightly one by itself: cargo names its own to what it starts.
+            .env_remove("CARGO")
+            .env_remove("RUSTUP_TOOLCHAIN")
             .stdin(Stdio::null())
             .status()
             .context("cannot run cargo fuzz")?;
@@ -112,7 +115,7 @@ fn plant(folder: &Path, target: &str) -> Result<usize> {
     }
     seeds.retain(|(path, _)| path.metadata().is_ok_and(|metadata| metadata.len() <= SEED_BYTES_MAX));
     for (path, before) in &seeds {
-        let content = [before, fs::read(path)?.as_slice()].concat();
+        let content = [*before, fs::read(path)?.as_slice()].concat();
         fs::write(corpus.join(path.file_name().unwrap_or_default()), content)?;
     }
     Ok(seeds.len())
