@@ -69,6 +69,12 @@ const RULES: &[Rule] = &[
         not_directly: &["opentelemetry-proto", "rquickjs"],
     },
     Rule {
+        name: "millrace-export",
+        ours: &["millrace-model", "millrace-table"],
+        never: HEAVY,
+        not_directly: &["tokio", "arrow"],
+    },
+    Rule {
         name: "millrace-pubsub-source",
         ours: &["millrace-model", "millrace-log"],
         never: &["datafusion", "deltalake-core", "parquet", "arrow", "rquickjs"],
@@ -138,6 +144,7 @@ const RULES: &[Rule] = &[
             "millrace-workbench",
             "millrace-template",
             "millrace-pubsub-source",
+            "millrace-export",
         ],
         never: &["xtask"],
         // Wiring only: algorithms over these live in the crates that own them. Of DataFusion it names the
