@@ -7,7 +7,8 @@ use millrace_model::{Offset, TransformFactory};
 
 use crate::fakes::{FakeSink, FakeSource, FakeTransforms, Fate, spec};
 use crate::{
-    Pipeline, PipelineConfig, PipelineState, RunningVersion, Shadow, ShadowConfig, ShadowReport, SourceSlice,
+    AuditInput, Pipeline, PipelineConfig, PipelineState, RunningVersion, Shadow, ShadowConfig, ShadowReport,
+    SourceFacts, SourceSlice, audit,
 };
 
 fn wait_for(shadow: &Shadow, source: &FakeSource, done: impl Fn(&ShadowReport) -> bool) -> ShadowReport {
@@ -111,6 +112,38 @@ fn a_stretch_of_a_topic_is_run_again_once_however_often_it_is_begun() {
     assert_eq!((rows.all_offsets().len(), dead.all_offsets().len()), (90, 10));
     assert!(rows.all_offsets().iter().all(|offset| (100..200).contains(offset)));
     assert_eq!(source.with(|state| state.held), None, "what runs again holds nothing back");
+}
+
+#[test]
+fn what_is_read_from_somewhere_on_again_and_again_balances() {
+    let source = FakeSource::new(100);
+    let (rows, dead) = (FakeSink::new("rows"), FakeSink::new("rows_dead"));
+    let from = |start| Arc::new(SourceSlice::new(source.clone(), Offset(start), Offset(u64::MAX)));
+    for (start, end) in [(40, 100), (110, 120), (120, 130)] {
+        // What was appended since is nobody's.
+        source.append(start - source.with(|state| state.messages.len() as u64).min(start));
+        let config = PipelineConfig { idle_wait: Duration::from_millis(5), ..PipelineConfig::new("main") };
+        let transforms =
+            FakeTransforms::new("", |offset| if offset % 10 == 0 { Fate::Fail } else { Fate::Write });
+        let pipeline =
+            Pipeline::start(config, from(start), transforms, spec(), rows.clone(), dead.clone()).unwrap();
+        source.append(end - source.with(|state| state.messages.len() as u64).min(end));
+        assert!(pipeline.wait_for(Offset(end), Duration::from_secs(60)));
+        assert_eq!(pipeline.end(), PipelineState::Stopped);
+        let slice = from(start);
+        let facts = || SourceFacts::of(slice.as_ref());
+        let report = audit(&AuditInput {
+            pipeline: "main",
+            source: &facts,
+            rows: rows.as_ref(),
+            dead_letters: dead.as_ref(),
+            since: None,
+        });
+        assert!(report.balanced, "{report}");
+    }
+    let mut offsets = [rows.all_offsets(), dead.all_offsets()].concat();
+    offsets.sort_unstable();
+    assert_eq!(offsets, (40..100).chain(110..130).collect::<Vec<_>>());
 }
 
 #[test]
