@@ -7,6 +7,8 @@ use std::time::Duration;
 use millrace_log::TopicConfig;
 use millrace_udf::ChildCommand;
 
+use crate::export::ExportHook;
+
 /// The settings of the Pub/Sub server. [`PubsubConfig::new`] gives the defaults.
 #[derive(Debug, Clone)]
 pub struct PubsubConfig {
@@ -24,6 +26,8 @@ pub struct PubsubConfig {
     pub outstanding_messages_max: usize,
     /// The process that message transforms run in when too many of their engines are stuck here.
     pub transform_child: Option<ChildCommand>,
+    /// Who writes BigQuery subscriptions to tables.
+    pub exports: ExportHook,
     /// Most topics, subscriptions or snapshots, each.
     pub resources_max: usize,
     /// Most requests in hand, streams excepted.
@@ -53,6 +57,7 @@ impl PubsubConfig {
             backlog_bytes_max: 8 << 30,
             outstanding_messages_max: 100_000,
             transform_child: None,
+            exports: ExportHook::default(),
             resources_max: 10_000,
             requests_in_flight_max: 1_024,
             in_flight_bytes_max: 256 << 20,

@@ -43,6 +43,16 @@ impl PubsubError {
         Self::new(Code::NotFound, format!("Resource not found (resource={name})."))
     }
 
+    /// What a resource names is not there.
+    pub(crate) fn missing(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+
+    /// What a resource names must not be used.
+    pub(crate) fn denied(message: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, message)
+    }
+
     /// There is such a resource.
     pub(crate) fn exists(name: &str) -> Self {
         Self::new(Code::AlreadyExists, format!("Resource already exists in the project (resource={name})."))

@@ -15,6 +15,7 @@ mod broker;
 mod budget;
 mod config;
 mod error;
+mod export;
 mod filter;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -36,9 +37,10 @@ mod sync;
 mod topics;
 mod transforms;
 
-pub use broker::{Broker, OpenError, SubscriptionFigures};
+pub use broker::{Broker, ExportRecord, OpenError, SubscriptionFigures, export_records};
 pub use config::{KeptTopics, PubsubConfig};
 pub use error::PubsubError;
+pub use export::{DeadLetterTopic, Export, ExportFault, ExportHook, Exporter};
 pub use filter::{Filter, FilterError};
 pub use millrace_udf::ChildCommand;
 pub use registry::RegistryError;

@@ -57,6 +57,8 @@ pub(crate) struct SubscriptionRecord {
     pub(crate) uid: Uid,
     /// Its topic's name in the log.
     pub(crate) log: String,
+    /// Of a BigQuery subscription: the first message that its table is to have.
+    pub(crate) start: Option<u64>,
     pub(crate) resource: v1::Subscription,
 }
 
@@ -101,6 +103,8 @@ struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
     log: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<String>,
     resource: Value,
@@ -153,11 +157,12 @@ impl Registry {
 
 fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
     let topics = resources.topics.values().map(|record| {
-        Ok(Entry { uid: None, log: record.log.clone(), progress: None, resource: to_json(&record.resource)? })
+        let (log, resource) = (record.log.clone(), to_json(&record.resource)?);
+        Ok(Entry { uid: None, log, start: None, progress: None, resource })
     });
     let subscriptions = resources.subscriptions.values().map(|record| {
         let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
-        Ok(Entry { uid, log, progress: None, resource: to_json(&record.resource)? })
+        Ok(Entry { uid, log, start: record.start, progress: None, resource: to_json(&record.resource)? })
     });
     let snapshots = resources.snapshots.values().map(|record| {
         let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
@@ -166,6 +171,7 @@ fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
         Ok(Entry {
             uid,
             log,
+            start: None,
             progress: Some(STANDARD.encode(progress)),
             resource: to_json(&record.resource)?,
         })
@@ -198,7 +204,9 @@ fn read_file(bytes: &[u8]) -> Result<Resources, String> {
         let uid = uid(entry.uid.as_deref())?;
         let resource: v1::Subscription = resource(entry.resource)?;
         let name = name(Kind::Subscription, &resource.name)?;
-        resources.subscriptions.insert(name, SubscriptionRecord { uid, log: entry.log, resource });
+        resources
+            .subscriptions
+            .insert(name, SubscriptionRecord { uid, log: entry.log, start: entry.start, resource });
     }
     for entry in file.snapshots {
         let uid = uid(entry.uid.as_deref())?;

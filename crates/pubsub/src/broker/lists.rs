@@ -66,6 +66,7 @@ impl Broker {
         let of_project = all.filter(|(name, _)| name.project == project);
         let named = of_project.map(|(name, record)| (name.to_string(), record.resource.clone()));
         let (subscriptions, next_page_token) = page(named, request.page_size, &request.page_token)?;
+        let subscriptions = subscriptions.into_iter().map(|resource| self.shown(resource)).collect();
         Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
     }
 

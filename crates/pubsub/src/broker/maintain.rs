@@ -12,6 +12,7 @@ impl Broker {
     /// may block.
     pub fn maintain(&self, now: Micros) {
         for subscription in self.all_subscriptions() {
+            self.follow_export(&subscription);
             expire_messages(&subscription, now);
             subscription.advance_cursor();
             let expires_after = subscription.settings().expires_after;

@@ -1,5 +1,6 @@
 //! All topics, subscriptions and snapshots, and what is done to them.
 
+mod exports;
 mod lists;
 mod maintain;
 mod open;
@@ -31,6 +32,7 @@ use crate::subscription::{Clock, Parts, Subscription, Use, pump};
 use crate::sync::lock;
 use crate::topics::{Named, Topics};
 
+pub use exports::{ExportRecord, export_records};
 pub use open::OpenError;
 pub use subscriptions::SubscriptionFigures;
 pub(crate) use topics::blocking;

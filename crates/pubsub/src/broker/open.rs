@@ -107,7 +107,10 @@ impl Broker {
             }
         };
         let parts = Parts { name: name.clone(), uid: record.uid, topic, settings, progress, cursor };
-        self.start(parts);
+        let subscription = self.start(parts);
+        let start = record.start.unwrap_or_else(|| subscription.progress_floor());
+        let (topic, settings) = (&subscription.topic, subscription.settings());
+        self.open_export(name, topic, millrace_model::Offset(start), &settings);
         Ok(())
     }
 

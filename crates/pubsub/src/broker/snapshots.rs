@@ -121,7 +121,7 @@ impl Broker {
     /// Sends a subscription to a time or to a snapshot; durable when this returns.
     pub(crate) fn seek(self: &Arc<Self>, request: &v1::SeekRequest) -> Result<(), PubsubError> {
         let subscription = self.subscription(&request.subscription)?;
-        subscription.must_be_open()?;
+        subscription.must_deliver()?;
         let bounds = subscription.topic.bounds();
         let to = match &request.target {
             None => return Err(PubsubError::invalid("a seek has a time or a snapshot")),

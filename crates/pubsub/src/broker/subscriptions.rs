@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_log::CursorStart;
-use millrace_model::Micros;
+use millrace_model::{Micros, Offset};
 
 use super::topics::checked_paths;
 use super::{Broker, cursor_name, random};
@@ -62,6 +62,7 @@ impl Broker {
             )));
         }
         let topic = self.topics.find(&settings.resource.topic)?;
+        self.check_export(&name, &topic, &settings)?;
         let uid = random()?;
         let cursor_name = cursor_name(Kind::Subscription, uid);
         let cursor = topic.create_cursor(&cursor_name, CursorStart::End, self.cursor_config())?;
@@ -69,8 +70,9 @@ impl Broker {
         // Before the name is there: one that has a name has a place.
         let placed = self.acks.commit(uid, vec![Change::Reset(progress.clone())]).wait();
         let (log, resource) = (topic.name().to_owned(), settings.resource.clone());
+        let start = settings.export.is_some().then(|| progress.floor());
         let topic_name = Name::parse(Kind::Topic, &resource.topic)?;
-        let record = SubscriptionRecord { uid, log, resource: resource.clone() };
+        let record = SubscriptionRecord { uid, log, start, resource: resource.clone() };
         let made = placed.map_err(PubsubError::from).and_then(|()| {
             registry.change(|resources| {
                 resources.subscriptions.insert(name.clone(), record);
@@ -84,15 +86,21 @@ impl Broker {
             return Err(error);
         }
         self.refresh_retention(registry.resources(), &topic_name)?;
-        self.start(Parts { name, uid, topic, settings, progress, cursor: Some(cursor) });
-        Ok(resource)
+        let parts = Parts { name, uid, topic, settings, progress, cursor: Some(cursor) };
+        let subscription = self.start(parts);
+        if let Some(start) = start {
+            let (topic, settings) = (&subscription.topic, subscription.settings());
+            self.open_export(&subscription.name, topic, Offset(start), &settings);
+        }
+        Ok(self.shown(resource))
     }
 
     pub(crate) fn get_subscription(&self, text: &str) -> Result<v1::Subscription, PubsubError> {
         let name = Name::parse(Kind::Subscription, text)?;
         let registry = self.registry();
         let record = registry.resources().subscriptions.get(&name);
-        record.map(|record| record.resource.clone()).ok_or_else(|| PubsubError::not_found(text))
+        let resource = record.map(|record| record.resource.clone());
+        resource.map(|resource| self.shown(resource)).ok_or_else(|| PubsubError::not_found(text))
     }
 
     pub(crate) fn update_subscription(
@@ -108,15 +116,28 @@ impl Broker {
         let merged = merge(&record.resource, &given, &paths)?;
         let settings = Settings::new(merged, &self.config)?;
         let resource = settings.resource.clone();
-        registry.change(|resources| {
-            resources.subscriptions.insert(name, SubscriptionRecord { resource: resource.clone(), ..record });
-            Ok(())
-        })?;
+        if resource.bigquery_config.is_some() != record.resource.bigquery_config.is_some() {
+            return Err(PubsubError::precondition(format!(
+                "{}: a subscription cannot become a BigQuery subscription, or another kind: delete it, and create it anew",
+                resource.name
+            )));
+        }
+        let change = |start| {
+            registry.change(|resources| {
+                let record = SubscriptionRecord { start, resource: resource.clone(), ..record.clone() };
+                resources.subscriptions.insert(name, record);
+                Ok(())
+            })
+        };
+        match settings.export {
+            None => change(record.start)?,
+            Some(_) => self.change_export(&record, &settings, change)?,
+        }
         if let Ok(topic) = Name::parse(Kind::Topic, &resource.topic) {
             self.refresh_retention(registry.resources(), &topic)?;
         }
         self.subscription(&resource.name)?.set_settings(settings);
-        Ok(resource)
+        Ok(self.shown(resource))
     }
 
     pub(crate) fn delete_subscription(&self, text: &str) -> Result<(), PubsubError> {
@@ -126,6 +147,7 @@ impl Broker {
             resources.subscriptions.remove(&name).ok_or_else(|| PubsubError::not_found(text))
         })?;
         if let Some(subscription) = self.forget(&name) {
+            self.close_export(&subscription);
             subscription.set_use(Use::Deleted);
             subscription.drop_cursor();
         }
@@ -146,6 +168,7 @@ impl Broker {
             Ok(())
         })?;
         let subscription = self.subscription(text)?;
+        self.close_export(&subscription);
         subscription.set_use(Use::Detached);
         subscription.drop_cursor();
         Ok(())

@@ -235,6 +235,20 @@ impl Machine {
         open
     }
 
+    /// Everything before `end` is done with. Answers how many messages of it were open.
+    pub(crate) fn done_before(&mut self, end: u64) -> u64 {
+        let start = self.progress.floor();
+        if end <= start {
+            return 0;
+        }
+        let open = self.progress.open_before(end);
+        let done: Vec<u64> = self.tracked.range(..end).map(|(offset, _)| *offset).collect();
+        done.into_iter().for_each(|offset| self.forget(offset));
+        self.record(Change::Acked { start, end });
+        self.next = self.next.max(self.progress.floor());
+        open
+    }
+
     fn record(&mut self, change: Change) {
         self.progress.apply(&change);
         self.changes.push(change);

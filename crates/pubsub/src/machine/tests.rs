@@ -171,3 +171,17 @@ fn exactly_once_an_earlier_delivery_is_stale_also_when_a_later_one_was_acked() {
     // B may not have heard the answer.
     assert_eq!(machine.ack(second, seconds(3)), Answer::Already);
 }
+
+#[test]
+fn what_somebody_else_has_done_is_done_whoever_had_it() {
+    let mut machine = machine(Rules { ordered: true, ..rules() }, &["k", "", "k", ""]);
+    let leased = machine.deliver(A, seconds(10), ALL);
+    assert_eq!(machine.ack(ticket(&machine, leased[1]), seconds(1)), Answer::Taken);
+    assert_eq!(machine.done_before(3), 2);
+    assert_eq!((machine.progress().floor(), machine.leased()), (3, 1));
+    assert_eq!((machine.done_before(2), machine.done_before(3)), (0, 0));
+    // Also what was never looked at.
+    assert_eq!(machine.done_before(9), 6);
+    assert_eq!((machine.next_to_look_at(), machine.leased()), (Some(9), 0));
+    assert!(machine.deliver(B, seconds(10), ALL).is_empty());
+}

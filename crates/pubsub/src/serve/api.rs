@@ -174,7 +174,7 @@ pub(super) async fn pull(broker: Arc<Broker>, request: v1::PullRequest) -> Answe
 /// ignore ids that came too late.
 pub(super) async fn acknowledge(broker: Arc<Broker>, request: v1::AcknowledgeRequest) -> Answer<()> {
     let subscription = broker.subscription(&request.subscription)?;
-    subscription.must_be_open()?;
+    subscription.must_deliver()?;
     check_ids(&request.ack_ids)?;
     let exactly_once = subscription.settings().rules.exactly_once;
     let (answers, commit) = subscription.acknowledge(request.ack_ids)?;
@@ -197,7 +197,7 @@ pub(super) async fn modify_ack_deadline(
     request: v1::ModifyAckDeadlineRequest,
 ) -> Answer<()> {
     let subscription = broker.subscription(&request.subscription)?;
-    subscription.must_be_open()?;
+    subscription.must_deliver()?;
     check_ids(&request.ack_ids)?;
     let seconds = vec![request.ack_deadline_seconds; request.ack_ids.len()];
     let answers = subscription.modify_deadlines(request.ack_ids, &seconds)?;

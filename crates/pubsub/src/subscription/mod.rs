@@ -1,6 +1,7 @@
 //! A subscription at work: the state machine with its topic, its clock and the ack log.
 
 mod answers;
+mod export;
 mod fetch;
 mod pump;
 mod settings;
@@ -23,6 +24,7 @@ use crate::progress::Progress;
 use crate::sync::lock;
 
 pub(crate) use answers::{Answers, Verdict};
+pub(crate) use export::{ExportSettings, table_of};
 pub(crate) use fetch::timestamp;
 pub(crate) use pump::pump;
 pub(crate) use settings::{DELETED_TOPIC, Settings, check_deadline, check_labels, check_retention};
@@ -180,6 +182,18 @@ impl Subscription {
                 self.name
             )));
         }
+        self.must_deliver()
+    }
+
+    /// Fails unless it delivers its messages, so that there may be ack ids and seeks.
+    pub(crate) fn must_deliver(&self) -> Result<(), PubsubError> {
+        self.must_be_open()?;
+        if self.settings.borrow().export.is_some() {
+            return Err(PubsubError::precondition(format!(
+                "{} is a BigQuery subscription: its messages go to its table, and it goes on from there",
+                self.name
+            )));
+        }
         Ok(())
     }
 
@@ -232,6 +246,16 @@ impl Subscription {
     pub(crate) fn seek(&self, to: Progress, generation: u32) -> Option<Commit> {
         let ((), commit) = self.change(|machine, _| machine.seek(to, generation));
         self.available.notify_one();
+        commit
+    }
+
+    /// Everything before `position` is done with: somebody else has written it down.
+    pub(crate) fn done_before(&self, position: Offset) -> Option<Commit> {
+        let (done, commit) = self.change(|machine, _| machine.done_before(position.0));
+        if done > 0 {
+            self.touch();
+            self.count("millrace_pubsub_acked_total", done);
+        }
         commit
     }
 

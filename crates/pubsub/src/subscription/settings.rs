@@ -11,6 +11,7 @@ use crate::machine::{Backoff, Rules};
 use crate::names::{Kind, Name};
 use crate::proto::v1;
 use crate::push::Endpoint;
+use crate::subscription::ExportSettings;
 use crate::transforms::Transforms;
 
 /// The name of a topic that is no more, as the service has it.
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) dead_letter_topic: Option<String>,
     /// Where messages are pushed to; `None`: they are pulled.
     pub(crate) push: Option<Endpoint>,
+    /// The table that messages go to; `None`: they are delivered.
+    pub(crate) export: Option<ExportSettings>,
     /// What messages go through before they are delivered.
     pub(crate) transforms: Option<Arc<Transforms>>,
 }
@@ -40,6 +43,7 @@ impl Settings {
     /// Checks a resource and fills in what it does not say.
     pub(crate) fn new(mut resource: v1::Subscription, config: &PubsubConfig) -> Result<Self, PubsubError> {
         refuse_what_is_not_served(&resource)?;
+        let export = ExportSettings::new(&mut resource, config)?;
         check_labels(&resource.labels)?;
         let seconds = &mut resource.ack_deadline_seconds;
         if *seconds == 0 {
@@ -86,6 +90,7 @@ impl Settings {
             expires_after,
             dead_letter_topic,
             push,
+            export,
             transforms,
         })
     }
@@ -93,14 +98,12 @@ impl Settings {
 
 /// Refuses what would be accepted and then not be done.
 fn refuse_what_is_not_served(resource: &v1::Subscription) -> Result<(), PubsubError> {
-    let what = if resource.bigquery_config.is_some() {
-        "bigquery_config is not served yet: configure a [[pipeline]] that reads the topic"
-    } else if resource.cloud_storage_config.is_some() || resource.bigtable_config.is_some() {
-        "exports to Cloud Storage and Bigtable are not served: use Pull or StreamingPull"
-    } else {
-        return Ok(());
-    };
-    Err(PubsubError::unimplemented(what))
+    if resource.cloud_storage_config.is_some() || resource.bigtable_config.is_some() {
+        return Err(PubsubError::unimplemented(
+            "exports to Cloud Storage and Bigtable are not served: use Pull or StreamingPull",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks an ack deadline that is no nack.

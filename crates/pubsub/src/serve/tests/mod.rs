@@ -1,5 +1,6 @@
 //! The services as clients see them, in this process, over a disk that loses what was not synced.
 
+mod exports;
 mod push;
 mod resources;
 mod schemas;
@@ -54,11 +55,16 @@ impl Server {
 
     /// The power goes, and comes back.
     fn restart(self) -> Self {
+        self.restart_with(|_| {})
+    }
+
+    /// The same with other settings.
+    fn restart_with(self, change: impl FnOnce(&mut PubsubConfig)) -> Self {
         self.broker.shutdown();
         self.disk.crash();
         let disk = self.disk.clone();
         drop(self);
-        Self::on(disk, |_| {})
+        Self::on(disk, change)
     }
 
     fn publisher(&self) -> PublisherClient<axum::Router> {

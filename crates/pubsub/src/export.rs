@@ -1,0 +1,243 @@
+//! BigQuery subscriptions: what this server asks of whoever has the tables.
+//!
+//! Here such a subscription has a name, a place in its topic and its settings. An [`Exporter`] writes its
+//! messages to a table, and says how far it is and whether it can.
+
+use std::fmt;
+use std::sync::Arc;
+
+use millrace_log::Topic;
+use millrace_model::{AttributeBlock, MessageBatch, MessageView, NewMessage, Offset};
+
+use crate::error::PubsubError;
+use crate::filter::Filter;
+use crate::names::Name;
+use crate::proto::v1;
+use crate::proto::v1::big_query_config::State;
+use crate::publish::refusal;
+use crate::subscription::{ExportSettings, timestamp};
+use crate::topics::Topics;
+
+/// Writes the messages of BigQuery subscriptions to tables. Calls may block, and come one after the other
+/// for one subscription.
+pub trait Exporter: Send + Sync {
+    /// Whether such a subscription can be written.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, export: &Export) -> Result<(), ExportFault>;
+
+    /// Begins to write, or goes on. When that cannot be, [`state`](Self::state) says so from here on.
+    fn open(&self, export: Export);
+
+    /// Stops, and forgets the subscription: when this returns nothing of it touches the table any more.
+    /// What is written stays. Answers up to where that is, when it is known.
+    fn close(&self, subscription: &str) -> Option<Offset>;
+
+    /// How a subscription is doing.
+    ///
+    /// # Errors
+    /// Why it is not written.
+    fn state(&self, subscription: &str) -> Result<(), ExportFault>;
+
+    /// Everything of its topic before this is written or otherwise done with, durably; `None` when that is
+    /// not known.
+    fn position(&self, subscription: &str) -> Option<Offset>;
+}
+
+/// A BigQuery subscription.
+#[derive(Clone)]
+pub struct Export {
+    /// Its whole name.
+    pub subscription: String,
+    /// Its topic.
+    pub topic: Arc<Topic>,
+    /// The first message that is its.
+    pub start: Offset,
+    /// The project of the table.
+    pub project: String,
+    /// The table, `dataset.table`.
+    pub table: String,
+    /// As `bigquery_config` has it.
+    pub use_table_schema: bool,
+    /// As `bigquery_config` has it.
+    pub write_metadata: bool,
+    /// As `bigquery_config` has it.
+    pub drop_unknown_fields: bool,
+    /// Which messages are its; `None`: all.
+    pub filter: Option<Filter>,
+    /// Where messages go, too, that cannot be written.
+    pub dead_letters: Option<DeadLetterTopic>,
+}
+
+impl Export {
+    pub(crate) fn new(
+        name: &Name,
+        topic: Arc<Topic>,
+        start: Offset,
+        settings: &crate::subscription::Settings,
+        topics: &Arc<Topics>,
+    ) -> Option<Self> {
+        let ExportSettings { project, table, use_table_schema, write_metadata, drop_unknown_fields } =
+            settings.export.clone()?;
+        let dead_letters = settings.dead_letter_topic.clone().map(|to| DeadLetterTopic {
+            topics: Arc::clone(topics),
+            name: to,
+            subscription: name.clone(),
+        });
+        Some(Self {
+            subscription: name.to_string(),
+            topic,
+            start,
+            project,
+            table,
+            use_table_schema,
+            write_metadata,
+            drop_unknown_fields,
+            filter: settings.filter.clone(),
+            dead_letters,
+        })
+    }
+}
+
+impl fmt::Debug for Export {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subscription, table, start, .. } = self;
+        write!(formatter, "Export({subscription} from {start} to {table})")
+    }
+}
+
+/// The dead-letter topic of a BigQuery subscription.
+#[derive(Clone)]
+pub struct DeadLetterTopic {
+    topics: Arc<Topics>,
+    name: String,
+    subscription: Name,
+}
+
+impl DeadLetterTopic {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Publishes a message there, with where it comes from and why
+    /// (<https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic>). Blocks until it is
+    /// durable; not to be called from an async task.
+    ///
+    /// # Errors
+    /// When the topic is gone or does not take it; that is counted.
+    pub fn forward(&self, batch: &MessageBatch, message: usize, reason: &str) -> Result<(), PubsubError> {
+        let forwarded = self.topics.find(&self.name).and_then(|to| {
+            let letter = self.letter(batch, message, reason);
+            to.append(vec![letter]).wait().map_err(|error| refusal(&self.name, &error))
+        });
+        let metric = match &forwarded {
+            Ok(_) => "millrace_pubsub_dead_lettered_total",
+            Err(_) => "millrace_pubsub_dead_letter_errors_total",
+        };
+        metrics::counter!(metric, "subscription" => self.subscription.to_string()).increment(1);
+        forwarded.map(|_| ())
+    }
+
+    fn letter(&self, batch: &MessageBatch, message: usize, reason: &str) -> NewMessage {
+        let MessageView { publish_time, attributes, ordering_key, .. } = batch.get(message);
+        let mut end = reason.len().min(millrace_model::limits::ATTRIBUTE_VALUE_BYTES_MAX);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let extra = [
+            ("CloudPubSubDeadLetterSourceDeliveryCount", "1".to_owned()),
+            ("CloudPubSubDeadLetterSourceDeliveryErrorMessage", reason[..end].to_owned()),
+            ("CloudPubSubDeadLetterSourceSubscription", self.subscription.id.clone()),
+            ("CloudPubSubDeadLetterSourceSubscriptionProject", self.subscription.project.clone()),
+            ("CloudPubSubDeadLetterSourceTopicPublishTime", timestamp(publish_time).to_string()),
+        ];
+        let own = attributes.clone().filter(|(key, _)| extra.iter().all(|(other, _)| key != other));
+        let all = own.chain(extra.iter().map(|(key, value)| (*key, value.as_str())));
+        // A message that has as many attributes as may be goes as it was.
+        let packed = AttributeBlock::pack(all).or_else(|_| AttributeBlock::pack(attributes));
+        NewMessage {
+            data: batch.data(message),
+            attributes: packed.unwrap_or_default(),
+            ordering_key: bytes::Bytes::copy_from_slice(ordering_key),
+            dedup_key: None,
+        }
+    }
+}
+
+/// Why a BigQuery subscription is not written, as `bigquery_config.state` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportFault {
+    /// There is no such table.
+    #[error("{0}")]
+    NotFound(String),
+    /// The table has not the columns that would be written.
+    #[error("{0}")]
+    SchemaMismatch(String),
+    /// Something else keeps the table from being written.
+    #[error("{0}")]
+    PermissionDenied(String),
+}
+
+impl ExportFault {
+    pub(crate) fn state(&self) -> State {
+        match self {
+            Self::NotFound(_) => State::NotFound,
+            Self::SchemaMismatch(_) => State::SchemaMismatch,
+            Self::PermissionDenied(_) => State::PermissionDenied,
+        }
+    }
+}
+
+impl From<ExportFault> for PubsubError {
+    fn from(fault: ExportFault) -> Self {
+        match fault {
+            ExportFault::NotFound(message) => Self::missing(message),
+            ExportFault::SchemaMismatch(message) => Self::invalid(message),
+            ExportFault::PermissionDenied(message) => Self::denied(message),
+        }
+    }
+}
+
+/// The exporter of a server; without one, BigQuery subscriptions are not served.
+#[derive(Clone, Default)]
+pub struct ExportHook(Option<Arc<dyn Exporter>>);
+
+impl ExportHook {
+    /// BigQuery subscriptions are written by this one.
+    #[must_use]
+    pub fn new(exporter: Arc<dyn Exporter>) -> Self {
+        Self(Some(exporter))
+    }
+
+    pub(crate) fn exporter(&self) -> Option<&Arc<dyn Exporter>> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Debug for ExportHook {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ExportHook({})", if self.0.is_some() { "served" } else { "not served" })
+    }
+}
+
+/// The same resource with its state as it is now.
+pub(crate) fn with_state(mut resource: v1::Subscription, hook: &ExportHook) -> v1::Subscription {
+    let is_off = resource.detached;
+    let (Some(config), Some(exporter)) = (resource.bigquery_config.as_mut(), hook.exporter()) else {
+        return resource;
+    };
+    if is_off {
+        return resource;
+    }
+    match exporter.state(&resource.name) {
+        Ok(()) => config.state = State::Active.into(),
+        Err(fault) => {
+            config.state = fault.state().into();
+            resource.state = v1::subscription::State::ResourceError.into();
+        }
+    }
+    resource
+}
