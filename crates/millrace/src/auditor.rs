@@ -145,7 +145,7 @@ impl Auditor {
 fn audit(pipeline: &OpenPipeline, log: &Log) -> Option<AuditReport> {
     let topic = log.topic(&pipeline.plan.topic)?;
     let facts = || {
-        let mut facts = SourceFacts::of(topic.as_ref());
+        let mut facts = SourceFacts::of(pipeline.source(Arc::clone(&topic)).as_ref());
         let stats = topic.stats();
         facts.duplicates = Some(stats.duplicates_total);
         facts.damage.extend(stats.failure);

@@ -103,6 +103,10 @@ impl Controls {
                 self.node.log().create_topic(&topic.name, settings::topic(new, &topic.name))?;
                 Ok(format!("topic {} is there", topic.name))
             }
+            Step::AddTable(table) => {
+                self.node.add_table(&plan::declared_table(&table)?)?;
+                Ok(format!("table {} is there", table.name))
+            }
             Step::Udf(pipeline) => {
                 let slot = named(self.node.pipelines().all(), &pipeline.name)?;
                 change_udf(&slot, &pipeline).with_context(|| format!("in pipeline {}", pipeline.name))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,7 +15,8 @@ use millrace_server::{Facts, PipelineStatus, Status, TableStatus, TopicStatus};
 use crate::auditor::Auditor;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::pipelines::{Pipelines, StartPlan};
+use crate::pipelines::{ExportPlan, Pipelines, Slot, StartPlan};
+use crate::plan::{self, TablePlan};
 use crate::replays::Replays;
 use crate::rerun::Reruns;
 use crate::settings;
@@ -33,6 +34,8 @@ pub struct Node {
     replays: Arc<Replays>,
     auditor: Arc<Auditor>,
     postgres: OnceLock<String>,
+    /// What runs.
+    config: RwLock<Config>,
     started: Instant,
 }
 
@@ -60,6 +63,9 @@ impl Node {
             .context("cannot open the lake")?;
         let tables = Arc::new(Tables::new());
         let pipelines = Pipelines::new(Arc::clone(&log), Arc::clone(&lake), Arc::clone(&tables));
+        for table in plan::declared_tables(config)? {
+            pipelines.open_tables(&table).with_context(|| format!("in [[table]] {}", table.table.name))?;
+        }
         let mut replayed = Vec::new();
         for plan in plans {
             replayed.push(pipelines.open(config, plan)?.replay_tables());
@@ -73,7 +79,20 @@ impl Node {
         let postgres = OnceLock::new();
         // Last, when everything that they fill is there.
         let sources = Sources::start(config, data, &log, runtime)?;
-        Ok(Self { log, lake, tables, pipelines, sources, reruns, replays, auditor, postgres, started })
+        let config = RwLock::new(config.clone());
+        Ok(Self {
+            log,
+            lake,
+            tables,
+            pipelines,
+            sources,
+            reruns,
+            replays,
+            auditor,
+            postgres,
+            config,
+            started,
+        })
     }
 
     /// The log, for ingest.
@@ -101,8 +120,38 @@ impl Node {
         Ok(())
     }
 
+    /// Starts the pipeline of a BigQuery subscription.
+    ///
+    /// # Errors
+    /// As [`Pipelines::open_export`].
+    pub fn open_export(&self, plan: ExportPlan) -> Result<Arc<Slot>> {
+        let slot = self.pipelines.open_export(plan)?;
+        self.replays.add(&self.config(), slot.replay_tables());
+        Ok(slot)
+    }
+
+    /// Ends it.
+    pub fn close_export(&self, slot: &Arc<Slot>) {
+        self.replays.remove(&slot.name);
+        self.pipelines.close_export(slot);
+    }
+
+    /// Makes a table that no pipeline writes.
+    ///
+    /// # Errors
+    /// As [`Pipelines::open_tables`].
+    pub fn add_table(&self, table: &TablePlan) -> Result<()> {
+        self.pipelines.open_tables(table).map(|_| ())
+    }
+
+    /// The configuration that runs.
+    pub fn config(&self) -> Config {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells those who look at the configuration now and then that it is this one now.
     pub fn reconfigured(&self, config: &Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config.clone();
         self.auditor.configure(config);
     }
 

@@ -5,18 +5,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
 use millrace_lake::Lake;
-use millrace_log::Log;
-use millrace_model::Source;
+use millrace_log::{Log, Topic};
+use millrace_model::{Offset, Source, TransformFactory};
 use millrace_pipeline::{
     Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
-    ShadowConfig, Sink, VersionDesk, VersionStore, WrittenDown, choose_version,
+    ShadowConfig, Sink, SourceSlice, VersionDesk, VersionStore, WrittenDown, choose_version,
 };
 use millrace_server::PipelineStatus;
-use millrace_udf::Opened;
+use millrace_table::TableSpec;
+use millrace_udf::{Opened, PassThrough};
 
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
-use crate::plan::{self, PipelinePlan};
+use crate::plan::{self, PipelinePlan, TablePlan};
 use crate::replays::{ReplayTables, Running};
 use crate::settings;
 use crate::tables::Tables;
@@ -46,6 +47,8 @@ pub struct Slot {
     pub managed: Arc<ManagedPipeline>,
     /// The versions of its UDF, when it has one.
     pub udf: Option<Versions>,
+    /// Of a BigQuery subscription: what makes rows of its dead letters.
+    replayed_with: Option<Arc<dyn TransformFactory>>,
     /// What it was started with; where it has versions, its counters are those of all of them.
     opened: Opened,
 }
@@ -64,6 +67,22 @@ pub struct StartPlan {
     pub pipeline: PipelinePlan,
     /// Its versions, when it has a UDF.
     versions: Option<(Arc<UdfFiles>, Chosen)>,
+}
+
+/// The pipeline of a BigQuery subscription, checked.
+pub struct ExportPlan {
+    /// Its name and limits.
+    pub limits: PipelineConfig,
+    /// The topic that it reads.
+    pub topic: Arc<Topic>,
+    /// The first message that it wants. The subscription's cursor holds the topic back for it.
+    pub start: Offset,
+    /// Its tables.
+    pub tables: TablePlan,
+    /// What makes its rows.
+    pub transforms: Arc<dyn TransformFactory>,
+    /// What makes rows of its dead letters.
+    pub replayed_with: Arc<dyn TransformFactory>,
 }
 
 /// Every pipeline with the version of its UDF that is to run: what lies in the script's file, unless that
@@ -107,17 +126,89 @@ impl Pipelines {
     /// When its topic or a table cannot be opened at all, there is one of that name, or the server is
     /// stopping.
     pub fn open(&self, config: &Config, plan: StartPlan) -> Result<Arc<Slot>> {
-        let name = &plan.pipeline.config.name;
+        let PipelinePlan { topic, dataset, table, .. } = &plan.pipeline;
+        let written = format!("{dataset}.{}", table.name);
+        let is_exported =
+            |slot: &Slot| slot.replayed_with.is_some() && slot.topic == *topic && slot.table == written;
+        if let Some(export) = self.all().iter().find(|slot| is_exported(slot)) {
+            bail!(
+                "a BigQuery subscription writes topic {topic} to table {written} already ({})",
+                export.name
+            );
+        }
+        self.must_be_new(&plan.pipeline.config.name)?;
+        Ok(self.keep(self.start(config, plan)?))
+    }
+
+    /// Opens the tables of a BigQuery subscription and starts its pipeline.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_export(&self, plan: ExportPlan) -> Result<Arc<Slot>> {
+        self.must_be_new(&plan.limits.name)?;
+        Ok(self.keep(self.start_export(plan)?))
+    }
+
+    /// Ends a pipeline, and forgets it: when this returns nothing of it touches its tables any more. They
+    /// stay open, for queries.
+    pub fn close_export(&self, slot: &Arc<Slot>) {
+        slot.managed.close();
+        if let Ok(pipeline) = slot.managed.pipeline() {
+            pipeline.end();
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|other| !Arc::ptr_eq(other, slot));
+    }
+
+    fn must_be_new(&self, name: &str) -> Result<()> {
         if self.stopping.load(Ordering::SeqCst) {
             bail!("pipeline {name} is not started any more: the server is stopping");
         }
         // Two on the same tables would each take the other's commits for its own.
-        if self.all().iter().any(|slot| slot.name == *name) {
+        if self.all().iter().any(|slot| slot.name == name) {
             bail!("there is a pipeline {name} already");
         }
-        let slot = Arc::new(self.start(config, plan)?);
+        Ok(())
+    }
+
+    fn keep(&self, slot: Slot) -> Arc<Slot> {
+        let slot = Arc::new(slot);
         self.slots.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&slot));
-        Ok(slot)
+        slot
+    }
+
+    fn start_export(&self, plan: ExportPlan) -> Result<Slot> {
+        let ExportPlan { limits, topic, start, tables, transforms, replayed_with } = plan;
+        let (rows, dead_letters) =
+            self.open_tables(&tables).with_context(|| format!("in pipeline {}", limits.name))?;
+        let name = limits.name.clone();
+        let source: Arc<dyn Source> = topic;
+        let source = Arc::new(SourceSlice::new(source, start, Offset(u64::MAX)));
+        let table = format!("{}.{}", tables.dataset, tables.table.name);
+        let parts = PipelineParts { source, spec: tables.table, rows, dead_letters };
+        let managed = Arc::new(ManagedPipeline::start(limits, transforms, parts));
+        Ok(Slot {
+            name,
+            topic: tables.topic,
+            table,
+            managed,
+            udf: None,
+            replayed_with: Some(replayed_with),
+            opened: Opened::PassThrough(PassThrough::default()),
+        })
+    }
+
+    /// Opens the tables of a plan, or makes them, so that they can be queried.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn open_tables(&self, plan: &TablePlan) -> Result<(Arc<dyn Sink>, Arc<dyn Sink>)> {
+        let open = |dataset: &str, spec: &Arc<TableSpec>| -> Result<Arc<dyn Sink>> {
+            let table = self.lake.table(dataset, Arc::clone(spec))?;
+            self.tables.add(dataset, &spec.name, Arc::clone(&table));
+            Ok(table)
+        };
+        Ok((open(&plan.dataset, &plan.table)?, open(&plan.dead_letter_dataset, &plan.dead_letters)?))
     }
 
     fn start(&self, config: &Config, plan: StartPlan) -> Result<Slot> {
@@ -148,7 +239,7 @@ impl Pipelines {
             let store: Arc<dyn VersionStore> = Arc::<UdfFiles>::clone(&files);
             Versions { desk: VersionDesk::open(Arc::clone(&managed), store, written_down, settings), files }
         });
-        Ok(Slot { name, topic: plan.topic, table, managed, udf, opened: plan.udf })
+        Ok(Slot { name, topic: plan.topic, table, managed, udf, replayed_with: None, opened: plan.udf })
     }
 
     /// All of them, in the order of the configuration.
@@ -235,7 +326,8 @@ impl Slot {
     pub fn replay_tables(&self) -> ReplayTables {
         let PipelineParts { spec, rows, dead_letters, .. } = self.managed.parts().clone();
         let versions = self.udf.as_ref().map(|udf| Running::Versions(Arc::clone(&udf.files)));
-        let running = versions.unwrap_or(Running::NoVersions);
+        let fixed = self.replayed_with.clone().map(Running::Fixed);
+        let running = versions.or(fixed).unwrap_or(Running::NoVersions);
         ReplayTables { pipeline: self.name.clone(), spec, rows, dead_letters, running }
     }
 

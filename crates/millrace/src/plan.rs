@@ -95,6 +95,48 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
     Ok(plans)
 }
 
+/// The tables that no pipeline writes; those of their dead letters beside them.
+///
+/// # Errors
+/// Names the table and what is wrong with it.
+pub fn declared_tables(config: &Config) -> Result<Vec<TablePlan>> {
+    let mut seen: BTreeSet<String> = pipelines(config).into_iter().map(|pipeline| pipeline.table).collect();
+    config
+        .table
+        .iter()
+        .map(|table| {
+            if !seen.insert(table.name.clone()) {
+                bail!("in [[table]]: {} is there twice, or a [[pipeline]] declares it", table.name);
+            }
+            declared_table(table)
+        })
+        .collect()
+}
+
+/// One of them.
+///
+/// # Errors
+/// As [`declared_tables`].
+pub fn declared_table(table: &config::Table) -> Result<TablePlan> {
+    let context = || format!("in [[table]] {}", table.name);
+    if table.schema.is_none() && table.schema_text.is_none() {
+        bail!("{}: give schema or schema_text", context());
+    }
+    table_plan(&table.as_written()).with_context(context)
+}
+
+/// The table `dataset.table` as a section declares it that no pipeline writes, or that one does.
+///
+/// # Errors
+/// What is wrong with its schema.
+pub fn written_table(config: &Config, name: &str) -> Result<Option<TablePlan>> {
+    if let Some(table) = config.table.iter().find(|table| table.name == name) {
+        return declared_table(table).map(Some);
+    }
+    let writer = pipelines(config).into_iter().find(|pipeline| pipeline.table == name);
+    writer.map(|pipeline| table_plan(&pipeline)).transpose()
+}
+
 /// The tables of one pipeline.
 ///
 /// # Errors

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use millrace_disk::{Disk, StdDisk};
 use millrace_lake::{Lake, LakeError, LakeTable};
-use millrace_log::Log;
+use millrace_log::{Log, Topic};
+use millrace_model::{Offset, Source, TransformFactory};
+use millrace_pipeline::SourceSlice;
 use millrace_sql::format::FormatError;
 use millrace_sql::{Engine, QueryResult};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, Spill};
+use crate::exports::{self, RecordedExport};
 use crate::plan::{self, TablePlan};
 use crate::tables::Tables;
 use crate::threads::{self, Work};
@@ -39,6 +42,39 @@ pub struct OpenPipeline {
     pub rows: Arc<LakeTable>,
     /// Its dead letters.
     pub dead_letters: Arc<LakeTable>,
+    /// Of a BigQuery subscription: more about it.
+    pub export: Option<OpenExport>,
+}
+
+/// What a BigQuery subscription's pipeline is beyond its tables.
+pub struct OpenExport {
+    /// The first message that is its.
+    pub start: Offset,
+    /// What makes rows of its dead letters.
+    pub replayed_with: Arc<dyn TransformFactory>,
+}
+
+impl OpenPipeline {
+    /// What it reads of its topic.
+    pub fn source(&self, topic: Arc<Topic>) -> Arc<dyn Source> {
+        match &self.export {
+            None => topic,
+            Some(export) => Arc::new(SourceSlice::new(topic, export.start, Offset(u64::MAX))),
+        }
+    }
+}
+
+/// The configured pipelines, and those of BigQuery subscriptions.
+///
+/// # Errors
+/// Names the pipeline and what is wrong with it; or when the list of subscriptions cannot be read.
+pub fn plans(config: &Config, data: &DataDir) -> Result<Vec<(TablePlan, Option<OpenExport>)>> {
+    let configured = plan::tables(config)?.into_iter().map(|plan| (plan, None));
+    let recorded = exports::recorded(config, data)?.into_iter();
+    let exported = recorded.map(|RecordedExport { plan, start, replayed_with }| {
+        (plan, Some(OpenExport { start, replayed_with }))
+    });
+    Ok(configured.chain(exported).collect())
 }
 
 impl Reader {
@@ -77,12 +113,12 @@ impl Reader {
         let lake_config = settings::lake_reader(&data, disk, runtime.handle().clone());
         let lake = Lake::open(lake_config).context("cannot open the lake")?;
         let tables = Tables::new();
+        let open = |dataset: &str, spec| match lake.table(dataset, spec) {
+            Err(LakeError::Missing(_)) => Ok(None),
+            other => other.map(Some),
+        };
         let mut pipelines = Vec::new();
-        for plan in plan::tables(config)? {
-            let open = |dataset: &str, spec| match lake.table(dataset, spec) {
-                Err(LakeError::Missing(_)) => Ok(None),
-                other => other.map(Some),
-            };
+        for (plan, export) in plans(config, &data)? {
             // Rows first: the dead letters read after them are never behind them.
             let (Some(rows), Some(dead_letters)) = (
                 open(&plan.dataset, Arc::clone(&plan.table))?,
@@ -92,7 +128,16 @@ impl Reader {
             };
             tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
             tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
-            pipelines.push(OpenPipeline { plan, rows, dead_letters });
+            pipelines.push(OpenPipeline { plan, rows, dead_letters, export });
+        }
+        for plan in plan::declared_tables(config)? {
+            for (dataset, spec) in
+                [(&plan.dataset, &plan.table), (&plan.dead_letter_dataset, &plan.dead_letters)]
+            {
+                if let Some(table) = open(dataset, Arc::clone(spec))? {
+                    tables.add(dataset, &spec.name, table);
+                }
+            }
         }
         let engine_config = millrace_sql::EngineConfig {
             // Who may only read here has no place to spill to, and queries that need one say so.

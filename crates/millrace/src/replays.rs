@@ -84,6 +84,8 @@ enum KnownUdf {
     Running(Arc<UdfFiles>),
     /// No server runs: the version that the next one would.
     Next(Box<UdfFiles>),
+    /// None: rows are made by something else.
+    Fixed(Arc<dyn TransformFactory>),
 }
 
 /// A pipeline's open tables.
@@ -108,6 +110,8 @@ pub enum Running {
     NoVersions,
     /// A server, with one of these versions.
     Versions(Arc<UdfFiles>),
+    /// A server or not: rows are made by this, which is no UDF.
+    Fixed(Arc<dyn TransformFactory>),
 }
 
 impl Replays {
@@ -132,6 +136,7 @@ impl Replays {
         let settings = configured.and_then(|configured| configured.udf);
         let udf = match (running, settings) {
             (Running::Versions(files), _) => KnownUdf::Running(files),
+            (Running::Fixed(transforms), _) => KnownUdf::Fixed(transforms),
             (Running::NoServer, Some(settings)) if settings.function.is_some() => {
                 KnownUdf::Next(Box::new(UdfFiles::new(&self.data, &pipeline, &settings)))
             }
@@ -141,6 +146,12 @@ impl Replays {
         let replayer = Replayer::new(&pipeline, spec, rows, dead_letters, store, self.limits);
         let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
         pipelines.push(Arc::new(Pipeline { replayer, udf }));
+    }
+
+    /// One less.
+    pub fn remove(&self, name: &str) {
+        let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
+        pipelines.retain(|pipeline| pipeline.replayer.pipeline() != name);
     }
 
     fn pipelines(&self) -> Vec<Arc<Pipeline>> {
@@ -281,7 +292,12 @@ impl Pipeline {
     }
 
     fn transforms(&self, kept: Option<&KeptUdf>) -> Result<Arc<dyn TransformFactory>> {
-        let Some(KeptUdf { scripts, function }) = kept else { return Ok(Arc::new(PassThrough::default())) };
+        let Some(KeptUdf { scripts, function }) = kept else {
+            return Ok(match &self.udf {
+                KnownUdf::Fixed(transforms) => Arc::clone(transforms),
+                _ => Arc::new(PassThrough::default()),
+            });
+        };
         let scripts = scripts.iter().cloned().map(|SentScript { name, source }| Script { name, source });
         udf::load(scripts.collect(), function, &self.udf.settings().unwrap_or_default())
     }
@@ -294,13 +310,16 @@ impl KnownUdf {
             Self::Configured(settings) => settings.clone(),
             Self::Running(files) => Some(files.settings()),
             Self::Next(files) => Some(files.settings()),
+            Self::Fixed(_) => None,
         }
     }
 
     /// Scripts and function of the version that runs, or would.
     fn parts(&self, settings: config::Udf) -> Result<(Vec<Script>, Option<String>)> {
         let version = match self {
-            Self::Configured(_) => return Ok((udf::scripts(settings.path.as_deref())?, settings.function)),
+            Self::Configured(_) | Self::Fixed(_) => {
+                return Ok((udf::scripts(settings.path.as_deref())?, settings.function));
+            }
             Self::Running(files) => files.running(),
             Self::Next(files) => files.next_to_run(),
         };

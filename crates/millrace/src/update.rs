@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::config::{Config, Pipeline, Topic};
+use crate::config::{Config, Pipeline, Table, Topic};
 use crate::plan;
 
 /// One thing to do, in the order in which they are done.
@@ -10,6 +10,8 @@ use crate::plan;
 pub enum Step {
     /// Make a topic.
     AddTopic(Topic),
+    /// Make a table.
+    AddTable(Table),
     /// Other settings of a pipeline's UDF.
     Udf(Pipeline),
     /// Other windows or workers of a pipeline.
@@ -48,6 +50,7 @@ pub fn steps(old: &Config, new: &Config) -> Result<Vec<Step>, Vec<String>> {
         fixed.push("[[source]]".to_owned());
     }
     let mut steps = topic_steps(old, new, &mut fixed);
+    steps.extend(table_steps(old, new, &mut fixed));
     steps.extend(pipeline_steps(old, new, &mut fixed));
     if fixed.is_empty() { Ok(steps) } else { Err(fixed) }
 }
@@ -58,6 +61,7 @@ pub fn take(running: &mut Config, step: Step) {
     running.pipeline = plan::pipelines(running);
     match step {
         Step::AddTopic(topic) => running.topic.push(topic),
+        Step::AddTable(table) => running.table.push(table),
         Step::AddPipeline(pipeline) => running.pipeline.push(pipeline),
         Step::Udf(new) => {
             if let Some(known) = running.pipeline.iter_mut().find(|known| known.name == new.name) {
@@ -83,6 +87,20 @@ fn topic_steps(old: &Config, new: &Config, fixed: &mut Vec<String>) -> Vec<Step>
     }
     let gone = old.topic.iter().filter(|before| new.topic.iter().all(|topic| topic.name != before.name));
     fixed.extend(gone.map(|topic| format!("[[topic]] {} (left out)", topic.name)));
+    steps
+}
+
+fn table_steps(old: &Config, new: &Config, fixed: &mut Vec<String>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for table in &new.table {
+        match old.table.iter().find(|before| before.name == table.name) {
+            None => steps.push(Step::AddTable(table.clone())),
+            Some(before) if text(before) != text(table) => fixed.push(format!("[[table]] {}", table.name)),
+            Some(_) => {}
+        }
+    }
+    let gone = old.table.iter().filter(|before| new.table.iter().all(|table| table.name != before.name));
+    fixed.extend(gone.map(|table| format!("[[table]] {} (left out)", table.name)));
     steps
 }
 
@@ -161,6 +179,20 @@ mod tests {
         config
     }
 
+    fn table(name: &str) -> Table {
+        let schema_text = Some("[]".to_owned());
+        Table { name: name.to_owned(), schema: None, schema_text, partition: None, clustering: Vec::new() }
+    }
+
+    #[test]
+    fn a_table_may_be_added_and_not_changed() {
+        let with = |table: Table| config(|config| config.table.push(table));
+        let changed = Table { partition: Some("day".to_owned()), ..table("d.t") };
+        assert_eq!(steps(&with(table("d.t")), &with(changed)).unwrap_err(), ["[[table]] d.t"]);
+        assert_eq!(steps(&with(table("d.t")), &config(|_| {})).unwrap_err(), ["[[table]] d.t (left out)"]);
+        assert_eq!(steps(&config(|_| {}), &with(table("d.t"))).unwrap().len(), 1);
+    }
+
     #[test]
     fn what_cannot_be_changed_is_named() {
         let base = config(|_| {});
@@ -200,19 +232,24 @@ mod tests {
             let second = Pipeline { name: "second".to_owned(), table: "a.b".to_owned(), ..first.clone() };
             config.pipeline.insert(0, second);
             config.topic.push(Topic { name: "more".to_owned(), bytes_max: None, retention_hours: None });
+            config.table.push(table("d.t"));
         });
         let steps = steps(&config(|_| {}), &new).unwrap();
         let kinds: Vec<_> = steps
             .iter()
             .map(|step| match step {
                 Step::AddTopic(topic) => ("topic", topic.name.as_str()),
+                Step::AddTable(table) => ("table", table.name.as_str()),
                 Step::Udf(pipeline) => ("udf", pipeline.name.as_str()),
                 Step::Limits(pipeline) => ("limits", pipeline.name.as_str()),
                 Step::AddPipeline(pipeline) => ("pipeline", pipeline.name.as_str()),
             })
             .collect();
         let sub = "gemini-logs-sub";
-        assert_eq!(kinds, [("topic", "more"), ("udf", sub), ("limits", sub), ("pipeline", "second")]);
+        assert_eq!(
+            kinds,
+            [("topic", "more"), ("table", "d.t"), ("udf", sub), ("limits", sub), ("pipeline", "second")]
+        );
     }
 
     #[test]
@@ -227,9 +264,10 @@ mod tests {
             let second = Pipeline { name: "second".to_owned(), table: "a.b".to_owned(), ..first.clone() };
             config.pipeline.push(second);
             config.topic.push(Topic { name: "more".to_owned(), bytes_max: None, retention_hours: None });
+            config.table.push(table("d.t"));
         });
         let all = steps(&base, &new).unwrap();
-        assert_eq!(all.len(), 4);
+        assert_eq!(all.len(), 5);
         for done in 0..=all.len() {
             let mut running = base.clone();
             all[..done].iter().cloned().for_each(|step| take(&mut running, step));

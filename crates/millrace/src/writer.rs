@@ -1,4 +1,4 @@
-//! What commands that write open when no server runs: the lock, and the tables of the configured pipelines.
+//! What commands that write open when no server runs: the lock, and the tables of all pipelines.
 
 use std::sync::Arc;
 
@@ -9,8 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::data_dir::{DataDir, WriterLock};
-use crate::plan;
-use crate::reader::OpenPipeline;
+use crate::reader::{self, OpenPipeline};
 use crate::settings;
 use crate::threads::{self, Work};
 
@@ -40,10 +39,10 @@ impl Writer {
         };
         let lake = Lake::open(lake_config).context("cannot open the lake")?;
         let mut pipelines = Vec::new();
-        for plan in plan::tables(config)? {
+        for (plan, export) in reader::plans(config, &data)? {
             let rows = lake.table(&plan.dataset, Arc::clone(&plan.table))?;
             let dead_letters = lake.table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))?;
-            pipelines.push(OpenPipeline { plan, rows, dead_letters });
+            pipelines.push(OpenPipeline { plan, rows, dead_letters, export });
         }
         Ok(Self { pipelines, lake, _runtime: runtime, _lock: lock })
     }

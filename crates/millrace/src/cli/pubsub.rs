@@ -98,4 +98,16 @@ pub struct CreateSubscription {
     /// Where messages go that are not acked after five deliveries.
     #[arg(long)]
     pub dead_letter_topic: Option<String>,
+    /// Write to this declared table, dataset.table, and deliver to nobody: a BigQuery subscription.
+    #[arg(long)]
+    pub bigquery_table: Option<String>,
+    /// The fields of each message, a JSON object, go to the columns of their names.
+    #[arg(long, requires = "bigquery_table")]
+    pub use_table_schema: bool,
+    /// Fill subscription_name, message_id, publish_time and attributes, too.
+    #[arg(long, requires = "bigquery_table")]
+    pub write_metadata: bool,
+    /// Leave fields out that the table has not; else such a message is a dead letter.
+    #[arg(long, requires = "use_table_schema")]
+    pub drop_unknown_fields: bool,
 }

@@ -1,6 +1,7 @@
 //! `millrace audit`: the ledger, rebuilt from the log and the tables alone.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use millrace_model::{Micros, Offset};
@@ -49,7 +50,8 @@ fn audit_pipeline(config: &Config, pipeline: &OpenPipeline, since: Option<Micros
         let log = reader::log(config)?;
         let topic = log.topic(&pipeline.plan.topic);
         let topic = topic.with_context(|| format!("its topic {} is not in the log", pipeline.plan.topic))?;
-        let mut facts = SourceFacts::survey(topic.as_ref(), Offset::ZERO);
+        let source = pipeline.source(Arc::clone(&topic));
+        let mut facts = SourceFacts::survey(source.as_ref(), Offset::ZERO);
         let stats = topic.stats();
         facts.duplicates = Some(stats.duplicates_total);
         facts.damage.extend(stats.failure);
@@ -59,7 +61,7 @@ fn audit_pipeline(config: &Config, pipeline: &OpenPipeline, since: Option<Micros
     let find = |moment| -> Result<Since> {
         let log = reader::log(config)?;
         let topic = log.topic(&pipeline.plan.topic).context("its topic is not in the log")?;
-        Ok(Since::find(topic.as_ref(), moment))
+        Ok(Since::find(pipeline.source(topic).as_ref(), moment))
     };
     let since = since.map(find).transpose()?;
     Ok(millrace_pipeline::audit(&AuditInput {

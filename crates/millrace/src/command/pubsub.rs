@@ -154,6 +154,17 @@ fn resource(config: &Config, create: &CreateSubscription) -> Result<Value> {
     if let Some(topic) = &create.dead_letter_topic {
         resource["deadLetterPolicy"] = json!({"deadLetterTopic": whole(config, "topics", topic)?});
     }
+    if let Some(table) = &create.bigquery_table {
+        // Two names are dataset and table.
+        let is_short = table.split(['.', ':']).count() == 2;
+        let table = if is_short { format!("{}.{table}", config.project) } else { table.clone() };
+        resource["bigqueryConfig"] = json!({
+            "table": table,
+            "useTableSchema": create.use_table_schema,
+            "writeMetadata": create.write_metadata,
+            "dropUnknownFields": create.drop_unknown_fields,
+        });
+    }
     Ok(resource)
 }
 
@@ -167,6 +178,8 @@ fn list_subscriptions(format: Format, subscriptions: &[Value]) -> Result<()> {
         "filter",
         "dead_letter_topic",
         "detached",
+        "bigquery_table",
+        "state",
     ];
     let row = |subscription: &Value| {
         let flag = |name: &str| json!(subscription[name].as_bool().unwrap_or(false));
@@ -179,6 +192,10 @@ fn list_subscriptions(format: Format, subscriptions: &[Value]) -> Result<()> {
             subscription["filter"].clone(),
             subscription["deadLetterPolicy"]["deadLetterTopic"].clone(),
             flag("detached"),
+            subscription["bigqueryConfig"]["table"].clone(),
+            subscription["bigqueryConfig"]["state"]
+                .as_str()
+                .map_or(subscription["state"].clone(), |own| json!(own)),
         ]
     };
     output::print(format, &columns, &subscriptions.iter().map(row).collect::<Vec<_>>())

@@ -10,7 +10,7 @@ use millrace_disk::StdDisk;
 use millrace_ingest::Ingest;
 use millrace_model::Micros;
 use millrace_postgres::Postgres;
-use millrace_pubsub::{Broker, KeptTopics};
+use millrace_pubsub::{Broker, ExportHook, KeptTopics};
 use millrace_server::{ApiState, ConnectionLimits, Facts, Guard, Recorder, guarded, serve};
 use millrace_sql::Engine;
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use crate::command::load;
 use crate::config::{Config, Origin};
 use crate::control::Controls;
 use crate::data_dir::{DataDir, ServerAddress, Spill};
+use crate::exports::Exports;
 use crate::node::Node;
 use crate::reload::{self, Watch};
 use crate::threads::{self, Work};
@@ -199,10 +200,12 @@ fn open_broker(
     config: &Config,
     kept_topics: &KeptTopics,
     data: &DataDir,
-    node: &Node,
+    node: &Arc<Node>,
     runtime: &Handle,
 ) -> Result<Arc<Broker>> {
-    let (settings, log) = (settings::pubsub(config, kept_topics.clone())?, Arc::clone(node.log()));
+    let mut settings = settings::pubsub(config, kept_topics.clone())?;
+    settings.exports = ExportHook::new(Arc::new(Exports::new(Arc::clone(node))));
+    let log = Arc::clone(node.log());
     Broker::open(settings, Arc::new(StdDisk), &data.pubsub(), log, runtime.clone())
         .context("cannot open the subscriptions of the Pub/Sub port")
 }

@@ -26,6 +26,7 @@ pub fn check(config: &Config) -> Result<String> {
     check_replay(config)?;
     check_topics(config)?;
     check_sources(config)?;
+    plan::declared_tables(config)?;
     settings::routes(config)?;
     Engine::new(queries::engine(config).context("in [sql]")?, Arc::new(Tables::new())).context("in [sql]")?;
     let plans = plan::plan(config)?;
@@ -50,6 +51,9 @@ pub fn check(config: &Config) -> Result<String> {
             from.map_or("", String::as_str),
             source.into
         );
+    }
+    for table in &config.table {
+        let _ = writeln!(summary, "table {}: for BigQuery subscriptions", table.name);
     }
     let _ = write!(summary, "data directory: {}", config.data_dir.display());
     Ok(summary)

@@ -128,6 +128,7 @@ fn resolve(config: &mut Config, folder: &Path) {
     config.sql.views.iter_mut().for_each(absolute);
     config.sql.prices_file.iter_mut().for_each(absolute);
     config.sql.pseudonym_key_file.iter_mut().for_each(absolute);
+    config.table.iter_mut().filter_map(|table| table.schema.as_mut()).for_each(absolute);
     for pipeline in &mut config.pipeline {
         pipeline.schema.iter_mut().for_each(absolute);
         if let Some(udf) = &mut pipeline.udf {

@@ -8,6 +8,7 @@ mod load;
 mod pubsub;
 mod reload;
 mod source;
+mod table;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use load::{Origin, from_text, rebased};
 pub use pubsub::Pubsub;
 pub use reload::{Trial, VERSIONS_MAX};
 pub use source::Source;
+pub use table::Table;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub sink: Vec<Sink>,
     /// The pipelines; without any, one from `gemini-telemetry-logs` to `telemetry.gemini_raw_logs`.
     pub pipeline: Vec<Pipeline>,
+    /// Tables that no pipeline writes, for BigQuery subscriptions.
+    pub table: Vec<Table>,
     /// Limits on queries, and the user's views.
     pub sql: Sql,
     /// The tables' upkeep.
@@ -71,6 +75,7 @@ impl Default for Config {
             source: Vec::new(),
             sink: Vec::new(),
             pipeline: Vec::new(),
+            table: Vec::new(),
             sql: Sql::default(),
             lake: Lake::default(),
             replay: Replay::default(),

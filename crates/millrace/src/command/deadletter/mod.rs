@@ -69,7 +69,10 @@ fn replays(config: &Config, pipelines: &[OpenPipeline]) -> Replays {
         spec: Arc::clone(&pipeline.plan.table),
         rows: Arc::clone(&pipeline.rows) as _,
         dead_letters: Arc::clone(&pipeline.dead_letters) as _,
-        running: Running::NoServer,
+        running: match &pipeline.export {
+            None => Running::NoServer,
+            Some(export) => Running::Fixed(Arc::clone(&export.replayed_with)),
+        },
     });
     Replays::new(config, &DataDir::new(&config.data_dir), tables.collect())
 }
