@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use millrace_disk::{StdDisk, write_atomically};
 
 use crate::workspace;
 
@@ -116,7 +117,7 @@ fn plant(folder: &Path, target: &str) -> Result<usize> {
     seeds.retain(|(path, _)| path.metadata().is_ok_and(|metadata| metadata.len() <= SEED_BYTES_MAX));
     for (path, before) in &seeds {
         let content = [*before, fs::read(path)?.as_slice()].concat();
-        fs::write(corpus.join(path.file_name().unwrap_or_default()), content)?;
+        write_atomically(&StdDisk, &corpus.join(path.file_name().unwrap_or_default()), &content)?;
     }
     Ok(seeds.len())
 }

@@ -176,13 +176,12 @@ fn what_cannot_be_written_says_so() {
     let said = refused(&millrace, &create("two", "lake.raw"));
     assert!(said.contains("already"), "{said}");
     millrace.stop();
-    let path = millrace.config.clone().unwrap();
-    std::fs::write(&path, TABLES.replace("lake.raw", "lake.other")).unwrap();
+    millrace.write("millrace.toml", TABLES.replace("lake.raw", "lake.other").as_bytes());
     millrace.start();
     assert_eq!(state(&millrace, "one"), "NOT_FOUND");
     publish(&millrace, "orders", "waits");
     millrace.stop();
-    std::fs::write(&path, TABLES).unwrap();
+    millrace.write("millrace.toml", TABLES.as_bytes());
     millrace.start();
     assert_eq!(state(&millrace, "one"), "ACTIVE");
     wait_for(&millrace, "SELECT COUNT(*) FROM lake.raw", 1);
