@@ -156,16 +156,22 @@ fn a_leak_that_the_script_would_hide_is_found_before_it_hurts() {
 }
 
 /// Nothing that QuickJS's `Array.prototype.reverse` does on an object that has a length and no elements
-/// polls the interrupt handler; one of 2^53 would take years. This one takes some seconds on any machine: its
-/// length is told from the time that a short one takes here.
+/// polls the interrupt handler; one of 2^53 would take years. This one takes some seconds of a processor on any
+/// machine: its length is told from the time that a short one takes here, at best, since on a busy machine most
+/// of them also wait.
 fn stuck() -> String {
-    const SHORT_LENGTH: f64 = 1e6;
+    const SHORT_LENGTH: f64 = 1e5;
+    const SHORT_RUNS: usize = 50;
     const SECONDS: f64 = 5.0;
     let misdeed = |length: f64| format!("Array.prototype.reverse.call({{length: {length:.0}}})");
     let udf = Udf::load(UdfConfig { time_limit: Duration::from_secs(60), ..obedient() }).unwrap();
-    let started = Instant::now();
-    assert_eq!(run(&udf, &[&misdeed(SHORT_LENGTH)]), [Outcome::Filtered]);
-    misdeed(SHORT_LENGTH * SECONDS / started.elapsed().as_secs_f64())
+    let short = misdeed(SHORT_LENGTH);
+    let seconds = (0..SHORT_RUNS).map(|_| {
+        let started = Instant::now();
+        assert_eq!(run(&udf, &[&short]), [Outcome::Filtered]);
+        started.elapsed().as_secs_f64()
+    });
+    misdeed(SHORT_LENGTH * SECONDS / seconds.fold(f64::INFINITY, f64::min))
 }
 
 #[test]
@@ -178,7 +184,8 @@ fn a_native_that_cannot_be_stopped_is_left_behind() {
     // They do end, and then they are no longer counted.
     let started = Instant::now();
     while udf.stats().engines_abandoned_live > 0 {
-        assert!(started.elapsed() < Duration::from_secs(120), "abandoned engines never ended");
+        // They run behind everything else on the machine.
+        assert!(started.elapsed() < Duration::from_secs(600), "abandoned engines never ended");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
