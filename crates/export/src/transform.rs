@@ -23,8 +23,8 @@ const ORDERING_KEY: &str = "ordering_key";
 /// Whether a message with these attributes is the subscription's.
 pub type Passes = Arc<dyn Fn(AttributeIter<'_>) -> bool + Send + Sync>;
 
-/// Told of a message that becomes a dead letter, before it is one; again after a crash.
-pub type Failed = Arc<dyn Fn(&MessageBatch, usize, &Failure) + Send + Sync>;
+/// Told of the messages of a batch that become dead letters, before they are; again after a crash.
+pub type Failed = Arc<dyn Fn(&MessageBatch, &[(usize, Failure)]) + Send + Sync>;
 
 /// Makes rows of messages as a subscription's `bigquery_config` says.
 #[derive(Clone)]
@@ -129,6 +129,7 @@ impl TransformFactory for Exporter {
 
 impl Transform for Exporter {
     fn transform(&mut self, batch: &MessageBatch, range: Range<usize>, rows: &mut dyn RowSink) {
+        let mut failures = Vec::new();
         for message in range {
             if self.passes.as_ref().is_some_and(|passes| !passes(batch.get(message).attributes)) {
                 rows.filtered(message);
@@ -137,11 +138,14 @@ impl Transform for Exporter {
             if let Err(error) = self.put(batch, message, rows) {
                 let CellError { class, message: text } = error;
                 let failure = Failure { stage: Stage::Row, class, message: text, stack: None };
-                if let Some(failed) = &self.failed {
-                    failed(batch, message, &failure);
+                if self.failed.is_some() {
+                    failures.push((message, failure.clone()));
                 }
                 rows.dead_letter(message, failure);
             }
+        }
+        if let (Some(failed), false) = (&self.failed, failures.is_empty()) {
+            failed(batch, &failures);
         }
     }
 }

@@ -156,6 +156,7 @@ fn audit(pipeline: &OpenPipeline, log: &Log) -> Option<AuditReport> {
         source: &facts,
         rows: pipeline.rows.as_ref(),
         dead_letters: pipeline.dead_letters.as_ref(),
+        adopts_new_topic: pipeline.plan.adopt_new_topic,
         since: None,
     }))
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use millrace_disk::StdDisk;
 use millrace_export::ExportConfig;
 use millrace_model::{AttributeIter, Failure, MessageBatch, Offset, TransformFactory, names};
-use millrace_pipeline::{PipelineConfig, PipelineState};
+use millrace_pipeline::{LedgerKey, NEXT_OFFSET, PipelineConfig, PipelineState, Sink};
 use millrace_pubsub::{Export, ExportFault, ExportRecord, Exporter, export_records};
 
 use crate::config::Config;
@@ -49,12 +49,16 @@ impl Exports {
         let name = pipeline_name(export.topic.name(), &export.table);
         let found = plan::written_table(&config, &export.table);
         let found = found.map_err(|error| ExportFault::NotFound(format!("{error:#}")))?;
-        let table = found.ok_or_else(|| {
+        let mut table = found.ok_or_else(|| {
             ExportFault::NotFound(format!(
                 "there is no table {0}: declare it in a [[table]], or a [[pipeline]] that writes it",
                 export.table
             ))
         })?;
+        // An open table stays what it was opened as, also when the file of its schema has changed since.
+        if let Some(opened_with) = self.node.pipelines().declared(&export.table) {
+            table.table = opened_with;
+        }
         if let Some(rule) = names::resource_name_violation(&name) {
             return Err(ExportFault::SchemaMismatch(format!(
                 "the pipeline of topic and table would be called {name}, and {rule}"
@@ -69,13 +73,16 @@ impl Exports {
         millrace_export::check(&table.table.schema, &rows).map_err(|misfit| {
             ExportFault::SchemaMismatch(format!("table {} does not fit: {misfit}", export.table))
         })?;
-        self.must_be_free(export)?;
+        let pipelines = self.node.pipelines();
+        let is_free = pipelines.must_be_free(&name, export.topic.name(), &export.table);
+        is_free.map_err(|error| ExportFault::PermissionDenied(format!("{error:#}")))?;
         let replayed_with = millrace_export::Exporter::new(rows, Arc::clone(&table.table));
         let transforms = folding(replayed_with.clone(), export);
         // One worker: there may be many subscriptions, and no script runs.
         let limits =
             PipelineConfig { workers: 1, adopt_new_topic: true, ..PipelineConfig::new(name.clone()) };
-        let tables = TablePlan { pipeline: name, topic: export.topic.name().to_owned(), ..table };
+        let topic = export.topic.name().to_owned();
+        let tables = TablePlan { pipeline: name, topic, adopt_new_topic: true, ..table };
         Ok(ExportPlan {
             limits,
             topic: Arc::clone(&export.topic),
@@ -85,26 +92,6 @@ impl Exports {
             replayed_with: Arc::new(replayed_with),
         })
     }
-
-    /// A message has one row in a table: two pipelines from one topic to it would make two, and no audit
-    /// could tell them from a fault.
-    fn must_be_free(&self, export: &Export) -> Result<(), ExportFault> {
-        let opened = self.opened();
-        let own = opened.get(&export.subscription).and_then(|slot| slot.as_ref().ok());
-        let slots = self.node.pipelines().all();
-        let other = slots.iter().find(|slot| {
-            slot.topic == export.topic.name()
-                && slot.table == export.table
-                && own.is_none_or(|own| !Arc::ptr_eq(own, slot))
-        });
-        match other {
-            None => Ok(()),
-            Some(slot) => Err(ExportFault::PermissionDenied(format!(
-                "pipeline {} writes the messages of topic {} to table {} already",
-                slot.name, slot.topic, slot.table
-            ))),
-        }
-    }
 }
 
 impl Exporter for Exports {
@@ -112,13 +99,31 @@ impl Exporter for Exports {
         self.plan(export).map(|_| ())
     }
 
+    fn written(&self, export: &Export) -> Result<Option<Offset>, ExportFault> {
+        // Also where no pipeline could be opened: the table may be there all the same.
+        let Some(table) = self.node.tables().get(&export.table) else { return Ok(None) };
+        let unreadable = |error: String| {
+            ExportFault::PermissionDenied(format!(
+                "how far table {} is cannot be read: {error}",
+                export.table
+            ))
+        };
+        let marks = table.marks().map_err(|error| unreadable(error.to_string()))?;
+        let name = pipeline_name(export.topic.name(), &export.table);
+        let key = LedgerKey::new(&name, Sink::table(table.as_ref()), export.topic.id());
+        let position = key.get(&marks, NEXT_OFFSET).map_err(|error| unreadable(error.to_string()))?;
+        Ok(position.map(Offset))
+    }
+
     fn open(&self, export: Export) {
-        let name = export.subscription.clone();
+        if self.opened().get(&export.subscription).is_some_and(Result::is_ok) {
+            return;
+        }
         let opened = self.plan(&export).and_then(|plan| {
             let slot = self.node.open_export(plan);
             slot.map_err(|error| ExportFault::PermissionDenied(format!("{error:#}")))
         });
-        self.opened().insert(name, opened);
+        self.opened().insert(export.subscription, opened);
     }
 
     fn close(&self, subscription: &str) -> Option<Offset> {
@@ -132,9 +137,20 @@ impl Exporter for Exports {
             Some(opened) => opened.clone()?,
             None => return Err(ExportFault::PermissionDenied("nothing writes it".to_owned())),
         };
-        match slot.managed.status().map(|status| status.state) {
-            Err(reason) | Ok(PipelineState::Failed(reason)) => Err(ExportFault::PermissionDenied(reason)),
-            Ok(PipelineState::Running | PipelineState::Draining | PipelineState::Stopped) => Ok(()),
+        let fault = |reason| Err(ExportFault::PermissionDenied(reason));
+        let status = match slot.managed.status() {
+            Ok(status) => status,
+            Err(reason) => return fault(reason),
+        };
+        match status.state {
+            PipelineState::Failed(reason) => fault(reason),
+            PipelineState::Stopped => {
+                fault(format!("pipeline {0} was ended: `millrace resume {0}` starts it again", slot.name))
+            }
+            PipelineState::Running | PipelineState::Draining if status.retries_in_a_row > 0 => {
+                fault(status.last_error.unwrap_or_else(|| "its commits fail".to_owned()))
+            }
+            PipelineState::Running | PipelineState::Draining => Ok(()),
         }
     }
 
@@ -158,16 +174,18 @@ fn folding(rows: millrace_export::Exporter, export: &Export) -> millrace_export:
     };
     let Some(letters) = export.dead_letters.clone() else { return with_filter };
     let subscription = export.subscription.clone();
-    with_filter.with_failed(Arc::new(move |batch: &MessageBatch, message: usize, failure: &Failure| {
-        // It is in the table of dead letters in any case.
-        if let Err(error) = letters.forward(batch, message, &failure.message) {
-            tracing::warn!(%subscription, topic = letters.name(), %error, "a dead letter was not published");
+    with_filter.with_failed(Arc::new(move |batch: &MessageBatch, failed: &[(usize, Failure)]| {
+        let messages = failed.len();
+        let failed = failed.iter().map(|(message, failure)| (*message, failure.message.as_str()));
+        // They are in the table of dead letters in any case.
+        if let Err(error) = letters.forward(batch, failed) {
+            tracing::warn!(%subscription, topic = letters.name(), messages, %error, "dead letters were not published");
         }
     }))
 }
 
 fn pipeline_name(topic: &str, table: &str) -> String {
-    format!("bigquery~{topic}~{table}")
+    format!("{}{topic}~{table}", plan::EXPORT_PREFIX)
 }
 
 /// A BigQuery subscription for who works on its tables while no server may run.
@@ -204,7 +222,7 @@ pub fn recorded(config: &Config, data: &DataDir) -> Result<Vec<RecordedExport>> 
         // One whose table is not declared any more is told by its state.
         let Ok(Some(plan)) = plan::written_table(config, &table) else { continue };
         let name = pipeline_name(&topic, &table);
-        let plan = TablePlan { pipeline: name.clone(), topic, ..plan };
+        let plan = TablePlan { pipeline: name.clone(), topic, adopt_new_topic: true, ..plan };
         let rows = ExportConfig { subscription, use_table_schema, write_metadata, drop_unknown_fields };
         let replayed_with = Arc::new(millrace_export::Exporter::new(rows, Arc::clone(&plan.table)));
         exports.entry(name).or_insert(RecordedExport { plan, start, replayed_with });

@@ -74,7 +74,7 @@ impl Node {
         let reruns = Reruns::open(config, data, &log, &lake, &tables);
         let replays = Arc::new(Replays::new(config, data, replayed));
         let auditor = Arc::new(Auditor::new(config));
-        resume_replays(&replays)?;
+        resume_replays(&replays, None)?;
         auditor.start(&log)?;
         let postgres = OnceLock::new();
         // Last, when everything that they fill is there.
@@ -127,6 +127,9 @@ impl Node {
     pub fn open_export(&self, plan: ExportPlan) -> Result<Arc<Slot>> {
         let slot = self.pipelines.open_export(plan)?;
         self.replays.add(&self.config(), slot.replay_tables());
+        if let Err(error) = resume_replays(&self.replays, Some(slot.name.clone())) {
+            tracing::error!(pipeline = %slot.name, %error, "an unfinished replay waits for the next one");
+        }
         Ok(slot)
     }
 
@@ -226,12 +229,12 @@ impl Node {
     }
 }
 
-/// Goes on with replays that a process before left unfinished, beside everything else. Nobody waits for the
-/// thread: what it has not done when the process ends, the next one does.
-fn resume_replays(replays: &Arc<Replays>) -> Result<()> {
+/// Goes on with replays that a process before left unfinished, of one pipeline or of all, beside everything
+/// else. Nobody waits for the thread: what it has not done when the process ends, the next one does.
+fn resume_replays(replays: &Arc<Replays>, pipeline: Option<String>) -> Result<()> {
     let replays = Arc::clone(replays);
     let thread = std::thread::Builder::new().name("replay".to_owned());
-    thread.spawn(move || replays.resume_all()).map(|_| ()).context("no thread for replays")
+    thread.spawn(move || replays.resume(pipeline.as_deref())).map(|_| ()).context("no thread for replays")
 }
 
 impl Facts for Node {

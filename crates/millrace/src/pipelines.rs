@@ -1,15 +1,16 @@
 //! The pipelines of a server: each runs or says why not, and more may come while it runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
 use millrace_lake::Lake;
 use millrace_log::{Log, Topic};
 use millrace_model::{Offset, Source, TransformFactory};
 use millrace_pipeline::{
-    Chosen, DeskConfig, DuplicatesProbe, ManagedPipeline, PipelineConfig, PipelineParts, PipelineState,
-    ShadowConfig, Sink, SourceSlice, VersionDesk, VersionStore, WrittenDown, choose_version,
+    Chosen, DeskConfig, DuplicatesProbe, LedgerKey, ManagedPipeline, PipelineConfig, PipelineParts,
+    PipelineState, ShadowConfig, Sink, SourceSlice, VersionDesk, VersionStore, WrittenDown, choose_version,
 };
 use millrace_server::PipelineStatus;
 use millrace_table::TableSpec;
@@ -31,6 +32,9 @@ pub struct Pipelines {
     lake: Arc<Lake>,
     tables: Arc<Tables>,
     slots: RwLock<Vec<Arc<Slot>>>,
+    opening: Mutex<()>,
+    /// What open tables were opened with, by `dataset.table`.
+    declared: RwLock<BTreeMap<String, Arc<TableSpec>>>,
     stopping: AtomicBool,
 }
 
@@ -117,7 +121,15 @@ pub fn plan_to_start(config: &Config, data: &DataDir) -> Result<Vec<StartPlan>> 
 impl Pipelines {
     /// None yet.
     pub fn new(log: Arc<Log>, lake: Arc<Lake>, tables: Arc<Tables>) -> Self {
-        Self { log, lake, tables, slots: RwLock::default(), stopping: AtomicBool::new(false) }
+        Self {
+            log,
+            lake,
+            tables,
+            slots: RwLock::default(),
+            opening: Mutex::default(),
+            declared: RwLock::default(),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// Opens the tables of a pipeline and starts it.
@@ -126,17 +138,10 @@ impl Pipelines {
     /// When its topic or a table cannot be opened at all, there is one of that name, or the server is
     /// stopping.
     pub fn open(&self, config: &Config, plan: StartPlan) -> Result<Arc<Slot>> {
-        let PipelinePlan { topic, dataset, table, .. } = &plan.pipeline;
-        let written = format!("{dataset}.{}", table.name);
-        let is_exported =
-            |slot: &Slot| slot.replayed_with.is_some() && slot.topic == *topic && slot.table == written;
-        if let Some(export) = self.all().iter().find(|slot| is_exported(slot)) {
-            bail!(
-                "a BigQuery subscription writes topic {topic} to table {written} already ({})",
-                export.name
-            );
-        }
-        self.must_be_new(&plan.pipeline.config.name)?;
+        let _opening = self.begin_opening();
+        let PipelinePlan { config: limits, topic, dataset, table, .. } = &plan.pipeline;
+        self.must_be_new(&limits.name)?;
+        self.must_be_free(&limits.name, topic, &format!("{dataset}.{}", table.name))?;
         Ok(self.keep(self.start(config, plan)?))
     }
 
@@ -145,7 +150,10 @@ impl Pipelines {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_export(&self, plan: ExportPlan) -> Result<Arc<Slot>> {
-        self.must_be_new(&plan.limits.name)?;
+        let _opening = self.begin_opening();
+        let ExportPlan { limits, tables, .. } = &plan;
+        self.must_be_new(&limits.name)?;
+        self.must_be_free(&limits.name, &tables.topic, &format!("{}.{}", tables.dataset, tables.table.name))?;
         Ok(self.keep(self.start_export(plan)?))
     }
 
@@ -158,6 +166,31 @@ impl Pipelines {
         }
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|other| !Arc::ptr_eq(other, slot));
+    }
+
+    /// Pipelines are opened one after the other: what one must not be beside may be another that is being
+    /// opened.
+    fn begin_opening(&self) -> MutexGuard<'_, ()> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message that goes to a table by a BigQuery subscription has one row there: another pipeline from
+    /// the same topic would make a second one, and no audit could tell it from a fault.
+    ///
+    /// # Errors
+    /// Names the other pipeline.
+    pub fn must_be_free(&self, name: &str, topic: &str, table: &str) -> Result<()> {
+        let slots = self.all();
+        let other = slots.iter().find(|slot| {
+            let is_exported = [name, &slot.name].iter().any(|name| name.starts_with(plan::EXPORT_PREFIX));
+            is_exported && slot.name != name && slot.topic == topic && slot.table == table
+        });
+        match other.map(|slot| &slot.name) {
+            None => Ok(()),
+            Some(other) => {
+                bail!("pipeline {other} writes the messages of topic {topic} to table {table} already")
+            }
+        }
     }
 
     fn must_be_new(&self, name: &str) -> Result<()> {
@@ -181,6 +214,7 @@ impl Pipelines {
         let ExportPlan { limits, topic, start, tables, transforms, replayed_with } = plan;
         let (rows, dead_letters) =
             self.open_tables(&tables).with_context(|| format!("in pipeline {}", limits.name))?;
+        must_not_double(rows.as_ref(), &topic, &limits.name)?;
         let name = limits.name.clone();
         let source: Arc<dyn Source> = topic;
         let source = Arc::new(SourceSlice::new(source, start, Offset(u64::MAX)));
@@ -203,12 +237,22 @@ impl Pipelines {
     /// # Errors
     /// When one cannot be opened.
     pub fn open_tables(&self, plan: &TablePlan) -> Result<(Arc<dyn Sink>, Arc<dyn Sink>)> {
-        let open = |dataset: &str, spec: &Arc<TableSpec>| -> Result<Arc<dyn Sink>> {
-            let table = self.lake.table(dataset, Arc::clone(spec))?;
-            self.tables.add(dataset, &spec.name, Arc::clone(&table));
-            Ok(table)
-        };
-        Ok((open(&plan.dataset, &plan.table)?, open(&plan.dead_letter_dataset, &plan.dead_letters)?))
+        let rows = self.open_table(&plan.dataset, &plan.table)?;
+        Ok((rows, self.open_table(&plan.dead_letter_dataset, &plan.dead_letters)?))
+    }
+
+    fn open_table(&self, dataset: &str, spec: &Arc<TableSpec>) -> Result<Arc<dyn Sink>> {
+        let table = self.lake.table(dataset, Arc::clone(spec))?;
+        self.tables.add(dataset, &spec.name, Arc::clone(&table));
+        let mut declared = self.declared.write().unwrap_or_else(PoisonError::into_inner);
+        declared.entry(format!("{dataset}.{}", spec.name)).or_insert_with(|| Arc::clone(spec));
+        Ok(table)
+    }
+
+    /// What the table `dataset.table` was opened with, whatever its schema's file says by now; `None` when
+    /// it is not open.
+    pub fn declared(&self, table: &str) -> Option<Arc<TableSpec>> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
     }
 
     fn start(&self, config: &Config, plan: StartPlan) -> Result<Slot> {
@@ -217,13 +261,10 @@ impl Pipelines {
         let context = || format!("in pipeline {}", plan.config.name);
         let topic =
             self.log.create_topic(&plan.topic, settings::topic(config, &plan.topic)).with_context(context)?;
-        let rows = self.lake.table(&plan.dataset, Arc::clone(&plan.table)).with_context(context)?;
-        let dead_letters = self
-            .lake
-            .table(&plan.dead_letter_dataset, Arc::clone(&plan.dead_letters))
-            .with_context(context)?;
-        self.tables.add(&plan.dataset, &plan.table.name, Arc::clone(&rows));
-        self.tables.add(&plan.dead_letter_dataset, &plan.dead_letters.name, Arc::clone(&dead_letters));
+        let rows = self.open_table(&plan.dataset, &plan.table).with_context(context)?;
+        must_not_double(rows.as_ref(), &topic, &plan.config.name).with_context(context)?;
+        let dead_letters =
+            self.open_table(&plan.dead_letter_dataset, &plan.dead_letters).with_context(context)?;
         let counted = Arc::clone(&topic);
         let limits = PipelineConfig {
             duplicates: DuplicatesProbe::new(move || counted.stats().duplicates_total),
@@ -231,7 +272,6 @@ impl Pipelines {
         };
         let name = limits.name.clone();
         let source: Arc<dyn Source> = topic;
-        let (rows, dead_letters): (Arc<dyn Sink>, Arc<dyn Sink>) = (rows, dead_letters);
         let parts = PipelineParts { source, spec: plan.table, rows, dead_letters };
         let versions = versions.and_then(|(files, chosen)| written_down(&name, files, chosen));
         let managed = Arc::new(ManagedPipeline::start(limits, plan.transforms, parts));
@@ -287,6 +327,25 @@ impl Pipelines {
                 }
             }
         }
+    }
+}
+
+/// A BigQuery subscription's pipeline and another one never write the messages of one topic to one table,
+/// also not one after the other: neither goes on where the other was.
+fn must_not_double(rows: &dyn Sink, topic: &Topic, name: &str) -> Result<()> {
+    let others = LedgerKey::all_pipelines(rows.table(), topic.id(), &rows.marks()?);
+    let other = others.keys().find(|other| {
+        let is_exported = [name, other.as_str()].iter().any(|name| name.starts_with(plan::EXPORT_PREFIX));
+        is_exported && *other != name
+    });
+    match other {
+        None => Ok(()),
+        Some(other) => bail!(
+            "pipeline {other} has written messages of topic {} to table {}, and they would be written a second time: \
+             choose another table",
+            topic.name(),
+            rows.table()
+        ),
     }
 }
 

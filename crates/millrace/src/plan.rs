@@ -16,6 +16,8 @@ use crate::udf;
 
 const DEFAULT_SCHEMA: &str = include_str!("../../../examples/gemini/gemini_raw_logs.schema.json");
 const DEFAULT_FUNCTION: &str = "transform";
+/// What the names of BigQuery subscriptions' pipelines begin with, and no other's.
+pub const EXPORT_PREFIX: &str = "bigquery~";
 
 /// A pipeline, checked and ready to be started.
 pub struct PipelinePlan {
@@ -51,6 +53,8 @@ pub struct TablePlan {
     pub dead_letters: Arc<TableSpec>,
     /// The dataset of that, nearly always the same.
     pub dead_letter_dataset: String,
+    /// Whether it begins anew with a topic that took the place of one it has folded.
+    pub adopt_new_topic: bool,
 }
 
 /// The configured pipelines, or the default one.
@@ -87,6 +91,12 @@ pub fn tables(config: &Config) -> Result<Vec<TablePlan>> {
     for plan in &plans {
         if let Some(rule) = names::resource_name_violation(&plan.pipeline) {
             bail!("pipeline name {:?} is not valid: {rule}", plan.pipeline);
+        }
+        if plan.pipeline.starts_with(EXPORT_PREFIX) {
+            bail!(
+                "pipeline name {:?} is not valid: names that begin with {EXPORT_PREFIX} are those of BigQuery subscriptions",
+                plan.pipeline
+            );
         }
         if !seen.insert(&plan.pipeline) {
             bail!("two pipelines are called {}", plan.pipeline);
@@ -171,6 +181,7 @@ pub fn table_plan(pipeline: &config::Pipeline) -> Result<TablePlan> {
         table: Arc::new(table),
         dead_letters: Arc::new(dead_letters),
         dead_letter_dataset: dead_letter_dataset.to_owned(),
+        adopt_new_topic: pipeline.adopt_new_topic,
     })
 }
 

@@ -67,13 +67,20 @@ struct KeptUdf {
 pub struct Replays {
     data: DataDir,
     limits: ReplayLimits,
-    pipelines: RwLock<Vec<Arc<Pipeline>>>,
-    stop: Stop,
+    pipelines: RwLock<Pipelines>,
+}
+
+#[derive(Default)]
+struct Pipelines {
+    all: Vec<Arc<Pipeline>>,
+    /// Nothing is to be at work any more.
+    stopping: bool,
 }
 
 struct Pipeline {
     replayer: Replayer,
     udf: KnownUdf,
+    stop: Stop,
 }
 
 /// What is known of a pipeline's UDF when a replay brings none of its own.
@@ -124,7 +131,7 @@ impl Replays {
             batch_bytes_max: config.replay.batch_bytes_max,
             ..ReplayLimits::default()
         };
-        let this = Self { data: data.clone(), limits, pipelines: RwLock::default(), stop: Stop::new() };
+        let this = Self { data: data.clone(), limits, pipelines: RwLock::default() };
         tables.into_iter().for_each(|tables| this.add(config, tables));
         this
     }
@@ -144,33 +151,53 @@ impl Replays {
         };
         let store = Arc::new(JobFile::new(&self.data.replays(), &pipeline));
         let replayer = Replayer::new(&pipeline, spec, rows, dead_letters, store, self.limits);
+        let stop = Stop::new();
         let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
-        pipelines.push(Arc::new(Pipeline { replayer, udf }));
+        if pipelines.stopping {
+            stop.ask();
+        }
+        pipelines.all.push(Arc::new(Pipeline { replayer, udf, stop }));
     }
 
-    /// One less.
+    /// One less. When this returns nothing is at work on its tables: what a replay has not done, it goes on
+    /// with when the pipeline is there again.
     pub fn remove(&self, name: &str) {
-        let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
-        pipelines.retain(|pipeline| pipeline.replayer.pipeline() != name);
+        let is_it = |pipeline: &Arc<Pipeline>| pipeline.replayer.pipeline() == name;
+        let removed: Vec<_> = {
+            let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
+            pipelines.all.extract_if(.., |pipeline| is_it(pipeline)).collect()
+        };
+        for pipeline in removed {
+            pipeline.stop.ask();
+            pipeline.replayer.wait_idle();
+        }
     }
 
     fn pipelines(&self) -> Vec<Arc<Pipeline>> {
-        self.pipelines.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.pipelines.read().unwrap_or_else(PoisonError::into_inner).all.clone()
     }
 
-    /// Goes on with what a process before left unfinished.
-    pub fn resume_all(&self) {
-        for pipeline in self.pipelines() {
-            if let Err(error) = pipeline.resume(&self.stop) {
-                let name = pipeline.replayer.pipeline();
-                tracing::error!(pipeline = name, %error, "an unfinished replay cannot be gone on with");
+    /// Goes on with what a process before left unfinished: of one pipeline, or of all.
+    pub fn resume(&self, name: Option<&str>) {
+        let mut pipelines = self.pipelines();
+        pipelines.retain(|pipeline| name.is_none_or(|name| name == pipeline.replayer.pipeline()));
+        for pipeline in pipelines {
+            match pipeline.resume() {
+                // Who is at work does that first.
+                Ok(_) | Err(ReplayError::Busy(_) | ReplayError::Stopped) => {}
+                Err(error) => {
+                    let name = pipeline.replayer.pipeline();
+                    tracing::error!(pipeline = name, %error, "an unfinished replay cannot be gone on with");
+                }
             }
         }
     }
 
     /// Asks what is at work to stop between two batches, and everything later too.
     pub fn stop(&self) {
-        self.stop.ask();
+        let mut pipelines = self.pipelines.write().unwrap_or_else(PoisonError::into_inner);
+        pipelines.stopping = true;
+        pipelines.all.iter().for_each(|pipeline| pipeline.stop.ask());
     }
 
     /// The classes of dead letters.
@@ -194,14 +221,14 @@ impl Replays {
             let replayer = &pipeline.replayer;
             if request.dry_run {
                 let trial = replayer
-                    .trial(topic, selection, transforms, &self.stop)
+                    .trial(topic, selection, transforms, &pipeline.stop)
                     .map_err(|error| refused(&error))?;
                 return Ok(Replayed { trial: Some(trial), ..Replayed::default() });
             }
-            let resumed = pipeline.resume(&self.stop).map_err(|error| refused(&error))?;
+            let resumed = pipeline.resume().map_err(|error| refused(&error))?;
             let kept = serde_json::to_string(&kept).map_err(|error| wrong(&error.into()))?;
             let report = replayer
-                .replay(topic, selection, kept, transforms, &self.stop)
+                .replay(topic, selection, kept, transforms, &pipeline.stop)
                 .map_err(|error| refused(&error))?;
             Ok(Replayed { resumed, report: Some(report), trial: None })
         })
@@ -213,8 +240,8 @@ impl Replays {
     /// As [`replay`](Self::replay).
     pub fn purge(&self, choice: &DeadLetterChoice) -> Result<Answer<PurgeReport>, DeadLetterError> {
         self.each(choice, |pipeline, topic, selection| {
-            pipeline.resume(&self.stop).map_err(|error| refused(&error))?;
-            pipeline.replayer.purge(topic, selection, &self.stop).map_err(|error| refused(&error))
+            pipeline.resume().map_err(|error| refused(&error))?;
+            pipeline.replayer.purge(topic, selection, &pipeline.stop).map_err(|error| refused(&error))
         })
     }
 
@@ -264,12 +291,12 @@ impl Replays {
 }
 
 impl Pipeline {
-    fn resume(&self, stop: &Stop) -> Result<Option<ReplayReport>, ReplayError> {
+    fn resume(&self) -> Result<Option<ReplayReport>, ReplayError> {
         let make = |kept: &str| {
             let kept: Option<KeptUdf> = serde_json::from_str(kept).map_err(|error| error.to_string())?;
             self.transforms(kept.as_ref()).map_err(|error| format!("{error:#}"))
         };
-        self.replayer.resume(make, stop)
+        self.replayer.resume(make, &self.stop)
     }
 
     /// The UDF of a request: what it sends, else what runs.

@@ -95,6 +95,21 @@ impl LedgerKey {
         others.map(|(topic, position)| (topic, Offset(position))).collect()
     }
 
+    /// The pipelines that have folded messages of `topic` into `table`, with where each stands.
+    #[must_use]
+    pub fn all_pipelines(
+        table: &str,
+        topic: TopicId,
+        marks: &BTreeMap<String, i64>,
+    ) -> BTreeMap<String, Offset> {
+        let ending = format!("/{table}/{topic}/{NEXT_OFFSET}");
+        let of = |(app_id, &version): (&String, &i64)| {
+            let pipeline = app_id.strip_prefix("millrace/")?.strip_suffix(&ending)?;
+            Some((pipeline.to_owned(), Offset(u64::try_from(version).unwrap_or(0))))
+        };
+        marks.iter().filter_map(of).collect()
+    }
+
     /// The values of one counter of `pipeline` in `table`, for every topic that has it; one that is negative
     /// counts as 0.
     #[must_use]

@@ -27,7 +27,15 @@ pub trait Exporter: Send + Sync {
     /// Why not.
     fn check(&self, export: &Export) -> Result<(), ExportFault>;
 
-    /// Begins to write, or goes on. When that cannot be, [`state`](Self::state) says so from here on.
+    /// How far the messages of its topic are in its table, by this or an earlier subscription; `None` when
+    /// there are none, or no such table is open.
+    ///
+    /// # Errors
+    /// When the table does not tell.
+    fn written(&self, export: &Export) -> Result<Option<Offset>, ExportFault>;
+
+    /// Begins to write, or goes on; does nothing when it is being written. When it cannot be,
+    /// [`state`](Self::state) says so from here on, until it is tried again.
     fn open(&self, export: Export);
 
     /// Stops, and forgets the subscription: when this returns nothing of it touches the table any more.
@@ -122,22 +130,28 @@ impl DeadLetterTopic {
         &self.name
     }
 
-    /// Publishes a message there, with where it comes from and why
-    /// (<https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic>). Blocks until it is
+    /// Publishes messages of a batch there, each with where it comes from and why
+    /// (<https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic>). Blocks until they are
     /// durable; not to be called from an async task.
     ///
     /// # Errors
-    /// When the topic is gone or does not take it; that is counted.
-    pub fn forward(&self, batch: &MessageBatch, message: usize, reason: &str) -> Result<(), PubsubError> {
-        let forwarded = self.topics.find(&self.name).and_then(|to| {
-            let letter = self.letter(batch, message, reason);
-            to.append(vec![letter]).wait().map_err(|error| refusal(&self.name, &error))
-        });
+    /// When the topic is gone or does not take them, none of them; that is counted.
+    pub fn forward<'a>(
+        &self,
+        batch: &MessageBatch,
+        failed: impl Iterator<Item = (usize, &'a str)>,
+    ) -> Result<(), PubsubError> {
+        let letters: Vec<_> = failed.map(|(message, reason)| self.letter(batch, message, reason)).collect();
+        let count = letters.len() as u64;
+        let forwarded = self
+            .topics
+            .find(&self.name)
+            .and_then(|to| to.append(letters).wait().map_err(|error| refusal(&self.name, &error)));
         let metric = match &forwarded {
             Ok(_) => "millrace_pubsub_dead_lettered_total",
             Err(_) => "millrace_pubsub_dead_letter_errors_total",
         };
-        metrics::counter!(metric, "subscription" => self.subscription.to_string()).increment(1);
+        metrics::counter!(metric, "subscription" => self.subscription.to_string()).increment(count);
         forwarded.map(|_| ())
     }
 

@@ -4,8 +4,9 @@
 //! give back, forget and hang up; one goes back to snapshots. The server is killed with -9 at random moments
 //! and started again. Every acknowledged publish must come to every subscription; keys in order; what was
 //! confirmed to an exactly-once subscriber never again; after a seek exactly what was open at the snapshot, and
-//! what came later; and enough must have happened for that to mean something.
+//! what came later; in the tables of BigQuery subscriptions each message once; and enough must have happened for that to mean something.
 
+mod lake;
 mod ledger;
 mod message;
 mod oracle;
@@ -31,6 +32,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::crash_test::{self, CrashArguments};
 use crate::pubsub::Clients;
 use crate::server::Launch;
+use lake::Written;
 use rounds::{kill, start_ready};
 use seeker::Seeker;
 use shared::Shared;
@@ -49,11 +51,15 @@ pub fn run(arguments: &CrashArguments) -> Result<()> {
 }
 
 fn run_in(directory: &Path, binary: PathBuf, arguments: &CrashArguments) -> Result<Summary> {
-    let launch = Launch::inside(directory, binary)?;
+    let launch = lake::configure(directory, Launch::inside(directory, binary)?)?;
     let shared = Arc::new(Shared::new(arguments.seed, launch.pubsub_port()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut server = start_ready(&launch, &shared)?;
-    runtime.block_on(async { topology::create(&mut Clients::new(&shared.address)?).await })?;
+    runtime.block_on(async {
+        let mut clients = Clients::new(&shared.address)?;
+        topology::create(&mut clients).await?;
+        lake::subscribe(&mut clients).await
+    })?;
     server.stop()?;
 
     let mut publishers = JoinSet::new();
@@ -68,8 +74,9 @@ fn run_in(directory: &Path, binary: PathBuf, arguments: &CrashArguments) -> Resu
     shared.ending.store(true, Relaxed);
     runtime.block_on(joined(subscribers))?;
     let seeker = runtime.block_on(seeker).context("the seeker panicked")?;
-    in_peace(&runtime, &launch, &shared, publishers, seeker)?;
-    Ok(Summary::of(&shared, arguments.rounds, killed))
+    let written = in_peace(&runtime, &launch, &shared, publishers, seeker)?;
+    lake::audit(&launch)?;
+    Ok(Summary::of(&shared, arguments.rounds, killed, written))
 }
 
 /// Starts the subscribers.
@@ -109,7 +116,7 @@ fn in_peace(
     shared: &Arc<Shared>,
     publishers: JoinSet<Result<()>>,
     mut seeker: Seeker,
-) -> Result<()> {
+) -> Result<Written> {
     let mut server =
         start_ready(launch, shared).context("the server did not come back after the last fault")?;
     shared.finishing.store(true, Relaxed);
@@ -121,7 +128,9 @@ fn in_peace(
     let mut server = start_ready(launch, shared)?;
     runtime.block_on(for_each(Sub::ALL, shared, peace::nothing_comes))?;
     runtime.block_on(seeker.seek_beginning())?;
-    server.stop()
+    let written = lake::verify(server.api(), &shared.oracle)?;
+    server.stop()?;
+    Ok(written)
 }
 
 /// Subscriptions that anybody may take from: the seeker keeps the books of its own.

@@ -174,6 +174,11 @@ impl Oracle {
         }
     }
 
+    /// Acknowledged publishes: offset in the main topic, and id.
+    pub fn promised(&self) -> HashMap<u64, u64> {
+        self.state().promised.clone()
+    }
+
     /// So many messages that had been acked came again, as a seek had promised.
     pub fn sought_back(&self, messages: usize) {
         self.state().counts.sought_back += messages as u64;

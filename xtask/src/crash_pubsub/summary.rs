@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::{Result, bail};
 
+use super::lake::Written;
 use super::oracle::Counts;
 use super::rounds::Killed;
 use super::shared::Shared;
@@ -40,6 +41,8 @@ pub struct Summary {
     pub seeks: u64,
     /// Those of them over a restart of the server.
     pub seeks_over_restarts: u64,
+    /// What BigQuery subscriptions have written.
+    pub written: Written,
     /// What is wrong, the first of them.
     pub faults: Vec<String>,
     /// How many things are wrong.
@@ -50,7 +53,7 @@ pub struct Summary {
 
 impl Summary {
     /// What a run has come to.
-    pub fn of(shared: &Shared, rounds: usize, killed: Killed) -> Self {
+    pub fn of(shared: &Shared, rounds: usize, killed: Killed, written: Written) -> Self {
         let (counts, faults, faults_total) = shared.oracle.conclude();
         let tasks = &shared.counts;
         Self {
@@ -67,6 +70,7 @@ impl Summary {
             snapshots: tasks.snapshots.load(Relaxed),
             seeks: tasks.seeks.load(Relaxed),
             seeks_over_restarts: tasks.seeks_over_restarts.load(Relaxed),
+            written,
             faults,
             faults_total,
             elapsed_seconds: 0.0,
@@ -93,6 +97,8 @@ impl Summary {
             ("seeks", self.seeks, rounds / 4),
             ("seeks over restarts", self.seeks_over_restarts, rounds / 10),
             ("acked messages sought back", counts.sought_back, 10 * rounds),
+            ("rows of a BigQuery subscription", self.written.rows, 50 * rounds),
+            ("dead letters of a BigQuery subscription", self.written.dead_letters, 10 * rounds),
         ];
         let by_sub = Sub::ALL.into_iter().zip(counts.redelivered).filter(|(sub, _)| *sub != Sub::Letters);
         enough.extend(by_sub.map(|(sub, redelivered)| (sub.name(), redelivered, rounds)));
@@ -134,7 +140,7 @@ impl fmt::Display for Summary {
             "crash-pubsub: {} rounds, seed {}, {:.0} s: {} kills -9 ({} serving, {} of them busy; {} starting), {} clean stops, \
              slowest start {} ms; {} ids sent, {} acked, {} replies lost, {} unacked present; {} deliveries, again: {}; \
              {} nacks, {} forgotten, {} streams ended, {} acks confirmed, {} ordered replays, {} dead letters; \
-             {} snapshots, {} seeks ({} over restarts), {} acked messages sought back; {} faults",
+             {} snapshots, {} seeks ({} over restarts), {} acked messages sought back; {} rows and {} dead letters in tables; {} faults",
             self.rounds,
             self.seed,
             self.elapsed_seconds,
@@ -160,6 +166,8 @@ impl fmt::Display for Summary {
             self.seeks,
             self.seeks_over_restarts,
             counts.sought_back,
+            self.written.rows,
+            self.written.dead_letters,
             self.faults_total,
         )
     }

@@ -163,11 +163,19 @@ fn what_does_not_pass_is_filtered_and_what_fails_is_told() {
     let tell = Arc::clone(&told);
     let exporter = Exporter::new(config(true, false, false), table(&[("id", FieldType::Int64)]))
         .with_filter(Arc::new(|mut attributes: AttributeIter<'_>| attributes.any(|(key, _)| key == "mine")))
-        .with_failed(Arc::new(move |batch: &MessageBatch, message: usize, failure: &Failure| {
-            tell.lock().unwrap().push((batch.get(message).offset.0, failure.class));
+        .with_failed(Arc::new(move |batch: &MessageBatch, failed: &[(usize, Failure)]| {
+            let failed =
+                failed.iter().map(|(message, failure)| (batch.get(*message).offset.0, failure.class));
+            tell.lock().unwrap().push(failed.collect::<Vec<_>>());
         }));
     let mine = |data: &'static str| Sent { data: data.as_bytes(), attributes: &[("mine", "")], key: "" };
-    let built = run(&exporter, &[mine("{\"id\":1}"), Sent::new("no JSON"), mine("no JSON")]);
-    assert_eq!(built.outcomes, [Outcome::Written, Outcome::Filtered, Outcome::DeadLettered]);
-    assert_eq!(*told.lock().unwrap(), [(42, ErrorClass::InvalidJson)]);
+    let sent = [mine("{\"id\":1}"), Sent::new("no JSON"), mine("no JSON"), mine("{\"id\":\"x\"}")];
+    let built = run(&exporter, &sent);
+    let outcomes = [Outcome::Written, Outcome::Filtered, Outcome::DeadLettered, Outcome::DeadLettered];
+    assert_eq!(built.outcomes, outcomes);
+    // All at once.
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [42, 43]);
+    assert_eq!(told[0][0].1, ErrorClass::InvalidJson);
 }

@@ -69,6 +69,7 @@ fn audit_pipeline(config: &Config, pipeline: &OpenPipeline, since: Option<Micros
         source: &|| survey().unwrap_or_else(|error| damaged(&first, &error)),
         rows: pipeline.rows.as_ref(),
         dead_letters: pipeline.dead_letters.as_ref(),
+        adopts_new_topic: pipeline.plan.adopt_new_topic,
         since,
     }))
 }

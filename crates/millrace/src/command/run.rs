@@ -136,9 +136,10 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
         let _ = views.await;
         let _ = reload.await;
     });
-    // What was acked is durable before the log closes.
-    drop(broker);
     node.drain(Duration::from_secs(config.server.drain_timeout_seconds));
+    // What was acked is durable before the log closes; so is what the drain wrote of BigQuery subscriptions.
+    broker.iter().for_each(|broker| broker.settle_exports());
+    drop(broker);
     tracing::info!("stopped");
     Ok(())
 }

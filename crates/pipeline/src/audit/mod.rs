@@ -40,6 +40,8 @@ pub struct AuditInput<'a> {
     pub rows: &'a dyn Sink,
     /// The table of its dead letters.
     pub dead_letters: &'a dyn Sink,
+    /// Whether it begins anew with a topic that took the place of one it has folded.
+    pub adopts_new_topic: bool,
     /// Also what became of the messages accepted since this moment.
     pub since: Option<Since>,
 }
@@ -123,7 +125,9 @@ fn audit_once(input: &AuditInput<'_>) -> AuditReport {
             (None, false)
         }
     };
-    if let (None, Some((topic, offset))) = (ledger, identity.rows_key.other_topics(&rows_marks).first()) {
+    if let (None, false, Some((topic, offset))) =
+        (ledger, input.adopts_new_topic, identity.rows_key.other_topics(&rows_marks).first())
+    {
         findings.push(topic_unknown(&identity, &topic.to_string(), *offset));
     }
     let dead = DeadLedger::from_marks(&identity.dead_key, &dead_marks).unwrap_or_else(|error| {

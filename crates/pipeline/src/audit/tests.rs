@@ -196,13 +196,17 @@ fn duplicates_beyond_the_topics_count_and_another_topic() {
         let source = Arc::clone(&books.source);
         move || SourceFacts { duplicates, topic_id, ..SourceFacts::of(source.as_ref()) }
     };
-    let run = |source: &dyn Fn() -> SourceFacts| {
+    let run = |source: &dyn Fn() -> SourceFacts, adopts_new_topic| {
         let (rows, dead_letters) = (books.rows.as_ref(), books.dead.as_ref());
-        audit(&AuditInput { pipeline: "main", source, rows, dead_letters, since: None })
+        audit(&AuditInput { pipeline: "main", source, rows, dead_letters, adopts_new_topic, since: None })
     };
-    assert!(run(&facts(Some(7), TOPIC)).balanced);
-    assert_eq!(run(&facts(Some(6), TOPIC)).findings[0].code, "duplicate_counter");
-    assert_eq!(run(&facts(None, TopicId([1; 16]))).findings[0].code, "topic_unknown");
+    assert!(run(&facts(Some(7), TOPIC), false).balanced);
+    assert_eq!(run(&facts(Some(6), TOPIC), false).findings[0].code, "duplicate_counter");
+    let another = facts(None, TopicId([1; 16]));
+    assert_eq!(run(&another, false).findings[0].code, "topic_unknown");
+    let adopted = run(&another, true);
+    assert!(adopted.balanced, "{adopted}");
+    assert_eq!((adopted.totals.written, adopted.totals.pending), (0, 47));
 }
 
 #[test]
@@ -258,7 +262,14 @@ fn what_was_accepted_since_a_moment_has_its_fates() {
     assert_eq!((since(99).from, since(4).from), (Offset(50), Offset(4)));
     let source = || SourceFacts::of(books.source.as_ref());
     let (rows, dead_letters) = (books.rows.as_ref(), books.dead.as_ref());
-    let input = AuditInput { pipeline: "main", source: &source, rows, dead_letters, since: Some(since(20)) };
+    let input = AuditInput {
+        pipeline: "main",
+        source: &source,
+        rows,
+        dead_letters,
+        adopts_new_topic: false,
+        since: Some(since(20)),
+    };
     let report = audit(&input);
     let totals = report.since.unwrap();
     assert_eq!((totals.accepted, totals.written, totals.dead_lettered), (30, 7, 7));

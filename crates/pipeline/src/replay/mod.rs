@@ -32,7 +32,7 @@ mod tests;
 mod transcript;
 mod trial;
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use millrace_model::{Offset, TopicId};
@@ -245,6 +245,11 @@ impl Replayer {
 
     fn dead_key(&self, topic: TopicId) -> LedgerKey {
         LedgerKey::new(&self.pipeline, self.dead_letters.table(), topic)
+    }
+
+    /// Waits until nothing is at work here.
+    pub fn wait_idle(&self) {
+        drop(self.at_work.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn begin(&self) -> Result<MutexGuard<'_, ()>, ReplayError> {

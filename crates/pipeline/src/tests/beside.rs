@@ -137,6 +137,7 @@ fn what_is_read_from_somewhere_on_again_and_again_balances() {
             source: &facts,
             rows: rows.as_ref(),
             dead_letters: dead.as_ref(),
+            adopts_new_topic: false,
             since: None,
         });
         assert!(report.balanced, "{report}");

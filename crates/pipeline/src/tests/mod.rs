@@ -14,7 +14,14 @@ use crate::{AuditInput, AuditReport, SourceFacts, audit};
 
 pub(crate) fn run_audit(source: &FakeSource, rows: &FakeSink, dead: &FakeSink) -> AuditReport {
     let facts = || SourceFacts::survey(source, millrace_model::Offset::ZERO);
-    audit(&AuditInput { pipeline: "main", source: &facts, rows, dead_letters: dead, since: None })
+    audit(&AuditInput {
+        pipeline: "main",
+        source: &facts,
+        rows,
+        dead_letters: dead,
+        adopts_new_topic: false,
+        since: None,
+    })
 }
 
 /// Each message is in one table at most, once, with its own payload; answers where each is.

@@ -11,6 +11,7 @@ impl Broker {
     /// deletes subscriptions and snapshots that have expired. Called every few seconds, from a thread that
     /// may block.
     pub fn maintain(&self, now: Micros) {
+        self.retry_exports();
         for subscription in self.all_subscriptions() {
             self.follow_export(&subscription);
             expire_messages(&subscription, now);

@@ -167,7 +167,7 @@ impl Broker {
         }
     }
 
-    fn cursor_config(&self) -> CursorConfig {
+    pub(crate) fn cursor_config(&self) -> CursorConfig {
         // Subscriptions expire by their own policy.
         let never = std::time::Duration::from_micros(i64::MAX.unsigned_abs());
         CursorConfig { backlog_bytes_max: self.config.backlog_bytes_max, expires_after: never }

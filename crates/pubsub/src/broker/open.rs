@@ -99,6 +99,11 @@ impl Broker {
             progress
         });
         let cursor = match topic.cursor(&cursor_name) {
+            // The server ended in the middle of detaching it.
+            Some(_) if settings.resource.detached => {
+                topic.delete_cursor(&cursor_name)?;
+                None
+            }
             Some(cursor) => Some(cursor),
             None if settings.resource.detached => None,
             None => {

@@ -62,7 +62,7 @@ impl Broker {
             )));
         }
         let topic = self.topics.find(&settings.resource.topic)?;
-        self.check_export(&name, &topic, &settings)?;
+        self.check_export(registry.resources(), &name, &topic, &settings)?;
         let uid = random()?;
         let cursor_name = cursor_name(Kind::Subscription, uid);
         let cursor = topic.create_cursor(&cursor_name, CursorStart::End, self.cursor_config())?;
@@ -122,6 +122,7 @@ impl Broker {
                 resource.name
             )));
         }
+        let resources = settings.export.is_some().then(|| registry.resources().clone());
         let change = |start| {
             registry.change(|resources| {
                 let record = SubscriptionRecord { start, resource: resource.clone(), ..record.clone() };
@@ -129,9 +130,9 @@ impl Broker {
                 Ok(())
             })
         };
-        match settings.export {
+        match resources {
             None => change(record.start)?,
-            Some(_) => self.change_export(&record, &settings, change)?,
+            Some(resources) => self.change_export(&resources, &record, &settings, change)?,
         }
         if let Ok(topic) = Name::parse(Kind::Topic, &resource.topic) {
             self.refresh_retention(registry.resources(), &topic)?;

@@ -18,6 +18,9 @@ use crate::{Export, ExportFault, ExportHook, Exporter, PubsubConfig, export_reco
 struct Tables {
     open: Mutex<BTreeMap<String, (Export, Offset)>>,
     calls: Mutex<Vec<String>>,
+    written: Mutex<BTreeMap<String, Offset>>,
+    /// One that has come since.
+    declared: Mutex<Option<String>>,
 }
 
 impl Tables {
@@ -38,8 +41,11 @@ impl Tables {
         self.open.lock().unwrap()[SUBSCRIPTION].0.clone()
     }
 
-    fn fault(export: &Export) -> Result<(), ExportFault> {
+    fn fault(&self, export: &Export) -> Result<(), ExportFault> {
         let table = export.table.clone();
+        if self.declared.lock().unwrap().as_ref() == Some(&table) {
+            return Ok(());
+        }
         match table.split_once('.').unwrap().1 {
             "missing" => Err(ExportFault::NotFound(format!("there is no table {table}"))),
             "other" => Err(ExportFault::SchemaMismatch(format!("{table} has no column data"))),
@@ -51,10 +57,17 @@ impl Tables {
 
 impl Exporter for Tables {
     fn check(&self, export: &Export) -> Result<(), ExportFault> {
-        Self::fault(export)
+        self.fault(export)
+    }
+
+    fn written(&self, export: &Export) -> Result<Option<Offset>, ExportFault> {
+        Ok(self.written.lock().unwrap().get(&export.table).copied())
     }
 
     fn open(&self, export: Export) {
+        if self.fault(&export).is_err() {
+            return;
+        }
         self.note(format!("open {} from {}", export.table, export.start));
         let start = export.start;
         self.open.lock().unwrap().insert(export.subscription.clone(), (export, start));
@@ -67,7 +80,9 @@ impl Exporter for Tables {
     }
 
     fn state(&self, subscription: &str) -> Result<(), ExportFault> {
-        Self::fault(&self.open.lock().unwrap()[subscription].0)
+        let open = self.open.lock().unwrap();
+        let missing = || ExportFault::NotFound(format!("{subscription} is not written"));
+        open.get(subscription).map(|_| ()).ok_or_else(missing)
     }
 
     fn position(&self, subscription: &str) -> Option<Offset> {
@@ -302,7 +317,10 @@ async fn detached_and_deleted_ones_are_not_written() {
     let other = "projects/p/subscriptions/other";
     let mut subscriber = server.subscriber();
     subscriber.create_subscription(subscription(|_| {})).await.unwrap();
-    subscriber.create_subscription(subscription(|own| own.name = other.to_owned())).await.unwrap();
+    let more = |own: &mut v1::Subscription| {
+        (own.name, own.bigquery_config) = (other.to_owned(), config("local.lake.more"));
+    };
+    subscriber.create_subscription(subscription(more)).await.unwrap();
     tables.calls();
     let detach = v1::DetachSubscriptionRequest { subscription: SUBSCRIPTION.to_owned() };
     server.publisher().detach_subscription(detach).await.unwrap();
@@ -310,7 +328,7 @@ async fn detached_and_deleted_ones_are_not_written() {
         .delete_subscription(v1::DeleteSubscriptionRequest { subscription: other.to_owned() })
         .await
         .unwrap();
-    assert_eq!(tables.calls(), ["close lake.rows at 0", "close lake.rows at 0"]);
+    assert_eq!(tables.calls(), ["close lake.rows at 0", "close lake.more at 0"]);
     let get = v1::GetSubscriptionRequest { subscription: SUBSCRIPTION.to_owned() };
     let shown = subscriber.get_subscription(get).await.unwrap().into_inner();
     assert!(shown.detached && shown.bigquery_config.unwrap().state == 0);
@@ -341,7 +359,10 @@ async fn what_cannot_be_written_goes_to_the_dead_letter_topic() {
     let letters = export.dead_letters.unwrap();
     let reason = format!("{}é", "x".repeat(1023));
     let (again, twice) = (letters.clone(), batch.clone());
-    tokio::task::spawn_blocking(move || letters.forward(&batch, 0, &reason)).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || letters.forward(&batch, [(0, reason.as_str())].into_iter()))
+        .await
+        .unwrap()
+        .unwrap();
     let received = server.pull_late(watch).await;
     assert_eq!(texts(&received), ["bad"]);
     let message = received[0].message.clone().unwrap();
@@ -352,4 +373,127 @@ async fn what_cannot_be_written_goes_to_the_dead_letter_topic() {
     server.publisher().delete_topic(v1::DeleteTopicRequest { topic: dead.to_owned() }).await.unwrap();
     let error = tokio::task::spawn_blocking(move || again.forward(&twice, 0, "")).await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
+}
+
+/// Scenario: a table that is gone at a start, and comes back while the server runs.
+/// Guarantees: the subscription says so, and is written again from where it began without anybody asking.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_written_is_tried_again() {
+    let tables = Arc::new(Tables::default());
+    let declare = |table: Option<&str>| *tables.declared.lock().unwrap() = table.map(str::to_owned);
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    server.publish(TOPIC, &[("before", "")]).await;
+    declare(Some("lake.missing"));
+    let own = subscription(|own| own.bigquery_config = config("local.lake.missing"));
+    server.subscriber().create_subscription(own).await.unwrap();
+    assert_eq!(tables.calls(), ["open lake.missing from 1"]);
+    declare(None);
+    tables.open.lock().unwrap().clear();
+    let server = server.restart_with(with(&tables));
+    server.broker.maintain(Micros::now());
+    assert!(tables.calls().is_empty());
+    declare(Some("lake.missing"));
+    server.broker.maintain(Micros::now());
+    assert_eq!(tables.calls(), ["open lake.missing from 1"]);
+    server.broker.maintain(Micros::now());
+    assert!(tables.calls().is_empty());
+}
+
+/// Scenario: a second subscription on the same topic and table, while the first one can be written and while
+/// it cannot, and when it is detached.
+/// Guarantees: there is one at a time, so that each message has one row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_has_a_topics_messages_from_one_subscription() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    let mut subscriber = server.subscriber();
+    subscriber.create_subscription(subscription(|_| {})).await.unwrap();
+    let second = || subscription(|own| own.name = "projects/p/subscriptions/second".to_owned());
+    for is_written in [true, false] {
+        if !is_written {
+            tables.open.lock().unwrap().clear();
+        }
+        let refused = subscriber.create_subscription(second()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(refused.message().contains(SUBSCRIPTION), "{}", refused.message());
+    }
+    let detach = v1::DetachSubscriptionRequest { subscription: SUBSCRIPTION.to_owned() };
+    server.publisher().detach_subscription(detach).await.unwrap();
+    subscriber.create_subscription(second()).await.unwrap();
+}
+
+/// Scenario: a subscription is sent to a table that has later messages of its topic from an earlier one.
+/// Guarantees: it is refused until it has come there itself; what is between would be in neither table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_ahead_is_refused() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    server.subscriber().create_subscription(subscription(|_| {})).await.unwrap();
+    server.publish(TOPIC, &[("a", ""), ("b", ""), ("c", "")]).await;
+    tables.written.lock().unwrap().insert("lake.more".to_owned(), Offset(2));
+    tables.write_up_to(1);
+    let more = || update(&["bigquery_config"], |own| own.bigquery_config = config("local.lake.more"));
+    let refused = server.subscriber().update_subscription(more()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("before offset 2"), "{}", refused.message());
+    tables.calls();
+    tables.write_up_to(2);
+    server.subscriber().update_subscription(more()).await.unwrap();
+    assert_eq!(tables.calls(), ["close lake.rows at 2", "open lake.more from 2"]);
+}
+
+/// Scenario: a subscription that could not be opened is sent to another table; its own has some messages
+/// that the acks do not say.
+/// Guarantees: it goes on where its table is.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_goes_on_is_asked_of_the_table() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    server.subscriber().create_subscription(subscription(|_| {})).await.unwrap();
+    server.publish(TOPIC, &[("a", ""), ("b", ""), ("c", "")]).await;
+    tables.open.lock().unwrap().clear();
+    tables.written.lock().unwrap().insert("lake.rows".to_owned(), Offset(2));
+    tables.calls();
+    let more = update(&["bigquery_config"], |own| own.bigquery_config = config("local.lake.more"));
+    server.subscriber().update_subscription(more).await.unwrap();
+    assert_eq!(tables.calls(), ["open lake.more from 2"]);
+}
+
+/// Scenario: dead letters would go to the subscription's own topic.
+/// Guarantees: it is refused: each would be a dead letter again.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_own_topic_is_no_dead_letter_topic() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    let policy = v1::DeadLetterPolicy { dead_letter_topic: TOPIC.to_owned(), max_delivery_attempts: 0 };
+    let own = subscription(|own| own.dead_letter_policy = Some(policy));
+    let refused = server.subscriber().create_subscription(own).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("own topic"), "{}", refused.message());
+}
+
+/// Scenario: the server ended in the middle of detaching: it is written down, and the cursor still there.
+/// Guarantees: after a start the topic is not held back any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_of_a_detached_one_holds_nothing() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    server.subscriber().create_subscription(subscription(|_| {})).await.unwrap();
+    let topic = tables.export().topic;
+    let cursor = topic.cursors()[0].name().to_owned();
+    let detach = v1::DetachSubscriptionRequest { subscription: SUBSCRIPTION.to_owned() };
+    server.publisher().detach_subscription(detach).await.unwrap();
+    assert!(topic.cursors().is_empty());
+    let limits = server.broker.cursor_config();
+    topic.create_cursor(&cursor, millrace_log::CursorStart::End, limits).unwrap();
+    let name = topic.name().to_owned();
+    drop(topic);
+    let server = server.restart_with(with(&tables));
+    assert!(server.broker.topics.log().topic(&name).unwrap().cursors().is_empty());
 }
