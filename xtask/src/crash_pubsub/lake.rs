@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::message;
 use super::oracle::Oracle;
 use super::topology::MAIN;
+use crate::pubsub::Clients;
 use crate::pubsub::v1::{BigQueryConfig, PubsubMessage, Subscription};
-use crate::pubsub::{Clients, v1};
 use crate::server::{Api, Launch, number};
 use crate::wait;
 
@@ -70,7 +70,7 @@ pub async fn subscribe(clients: &mut Clients) -> Result<()> {
             topic: MAIN.to_owned(),
             filter: filter.to_owned(),
             bigquery_config,
-            ..v1::Subscription::default()
+            ..Subscription::default()
         };
         let made = clients.subscriber.create_subscription(subscription).await;
         made.with_context(|| format!("cannot create the BigQuery subscription {name}"))?;
@@ -193,7 +193,7 @@ fn row_of(oracle: &Oracle, row: &[Value]) -> Result<(), String> {
         Value::String(text) => serde_json::from_str(text).map_err(|error| error.to_string())?,
         other => other.clone(),
     };
-    let mut attributes: std::collections::BTreeMap<String, String> =
+    let mut attributes: BTreeMap<String, String> =
         serde_json::from_value(attributes).map_err(|error| error.to_string())?;
     let ordering_key = attributes.remove("ordering_key").unwrap_or_default();
     let data = bytes::Bytes::from(data.clone().into_bytes());

@@ -371,7 +371,10 @@ async fn what_cannot_be_written_goes_to_the_dead_letter_topic() {
     assert_eq!((attribute("Subscription").as_str(), attribute("SubscriptionProject").as_str()), ("sub", "p"));
     assert_eq!(*attribute("DeliveryErrorMessage"), "x".repeat(1023));
     server.publisher().delete_topic(v1::DeleteTopicRequest { topic: dead.to_owned() }).await.unwrap();
-    let error = tokio::task::spawn_blocking(move || again.forward(&twice, 0, "")).await.unwrap().unwrap_err();
+    let error = tokio::task::spawn_blocking(move || again.forward(&twice, [(0, "")].into_iter()))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
 }
 
