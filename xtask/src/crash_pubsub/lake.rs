@@ -1,7 +1,9 @@
 //! BigQuery subscriptions under the kills: what was published is in their tables, once each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,13 +11,15 @@ use serde_json::Value;
 
 use super::message;
 use super::oracle::Oracle;
+use super::shared::Shared;
 use super::topology::MAIN;
-use crate::pubsub::Clients;
-use crate::pubsub::v1::{BigQueryConfig, PubsubMessage, Subscription};
+use crate::pubsub::v1::{BigQueryConfig, PubsubMessage, Subscription, UpdateSubscriptionRequest};
+use crate::pubsub::{Clients, is_lost};
 use crate::server::{Api, Launch, number};
 use crate::wait;
 
-/// Tables of text, of which every message is a row, and of JSON, of which hardly one is. Tiny windows and
+/// Tables of text, where every message is a row, of JSON, where hardly one is, and two of bytes, between which a
+/// subscription goes to and fro. Tiny segments and
 /// compaction thresholds: everything that happens once an hour in earnest happens several times a second here.
 pub const CONFIG: &str = r#"
 [log]
@@ -35,12 +39,22 @@ schema_text = '''[
 name = "lake.odd"
 schema_text = '''[{"name": "data", "type": "JSON"}]'''
 
+[[table]]
+name = "lake.here"
+schema_text = '''[{"name": "data", "type": "BYTES"}]'''
+
+[[table]]
+name = "lake.there"
+schema_text = '''[{"name": "data", "type": "BYTES"}]'''
+
 [lake]
 compaction_files_min = 3
 "#;
 
 /// How long the rest may take to be written once faults are over.
 const WRITTEN_LIMIT: Duration = Duration::from_secs(60);
+/// Between two changes of the table.
+const MOVE_PAUSE: Duration = Duration::from_millis(300);
 /// Offsets per query, so that an answer stays small whatever the run's length.
 const PAGE_OFFSETS: u64 = 4_000;
 
@@ -53,27 +67,50 @@ pub struct Written {
     pub dead_letters: u64,
 }
 
-/// Makes the two subscriptions.
+/// Makes the subscriptions.
 pub async fn subscribe(clients: &mut Clients) -> Result<()> {
-    let to = |table: &str, write_metadata| {
-        Some(BigQueryConfig {
-            table: format!("local.lake.{table}"),
-            write_metadata,
-            ..BigQueryConfig::default()
-        })
-    };
-    for (name, filter, bigquery_config) in
-        [("everything", "", to("everything", true)), ("odd", "attributes.kind = \"odd\"", to("odd", false))]
-    {
-        let subscription = Subscription {
-            name: format!("projects/crash/subscriptions/to-{name}"),
-            topic: MAIN.to_owned(),
-            filter: filter.to_owned(),
-            bigquery_config,
-            ..Subscription::default()
-        };
+    let odd = Subscription { filter: "attributes.kind = \"odd\"".to_owned(), ..to("odd", "odd") };
+    for subscription in [to("everything", "everything"), odd, to("moving", "here")] {
         let made = clients.subscriber.create_subscription(subscription).await;
-        made.with_context(|| format!("cannot create the BigQuery subscription {name}"))?;
+        made.context("cannot create a BigQuery subscription")?;
+    }
+    Ok(())
+}
+
+fn to(name: &str, table: &str) -> Subscription {
+    Subscription {
+        name: format!("projects/crash/subscriptions/to-{name}"),
+        topic: MAIN.to_owned(),
+        bigquery_config: Some(BigQueryConfig {
+            table: format!("local.lake.{table}"),
+            write_metadata: table == "everything",
+            ..BigQueryConfig::default()
+        }),
+        ..Subscription::default()
+    }
+}
+
+/// Sends a subscription from one table to the other and back, until faults are over. A reply that is lost
+/// changes nothing: the same is asked for again.
+pub async fn move_to_and_fro(shared: Arc<Shared>) -> Result<()> {
+    let mut clients = Clients::new(&shared.address)?;
+    for table in ["there", "here"].into_iter().cycle() {
+        loop {
+            tokio::time::sleep(MOVE_PAUSE).await;
+            if shared.is_ending() {
+                return Ok(());
+            }
+            let request = UpdateSubscriptionRequest {
+                subscription: Some(to("moving", table)),
+                update_mask: Some(prost_types::FieldMask { paths: vec!["bigquery_config".to_owned()] }),
+            };
+            match clients.subscriber.update_subscription(request).await {
+                Ok(_) => break,
+                Err(status) if is_lost(&status) => {}
+                Err(status) => shared.oracle.fault(format!("moving to lake.{table} was refused: {status}")),
+            }
+        }
+        shared.counts.moves.fetch_add(1, Relaxed);
     }
     Ok(())
 }
@@ -83,38 +120,61 @@ pub fn verify(api: &Api, oracle: &Oracle) -> Result<Written> {
     let promised = oracle.promised();
     let end = promised.keys().max().map_or(0, |last| last + 1);
     wait_written(api, end)?;
-    let everything = found(api, "lake.everything", end, |row| row_of(oracle, row))?;
-    let no_rows = found(api, "lake.everything_error_records", end, |_| Ok(()))?;
-    let rows = found(api, "lake.odd", end, |_| Ok(()))?;
-    let dead_letters = found(api, "lake.odd_error_records", end, |_| Ok(()))?;
-    for (offset, id) in &promised {
-        let is_odd = u64::from(message::is_odd(*id));
-        let of = |found: &BTreeMap<u64, u64>| found.get(offset).copied().unwrap_or_default();
-        let (written, refused) = (of(&everything), of(&no_rows));
-        if (written, refused) != (1, 0) {
-            oracle.fault(format!(
-                "lake.everything: id {id} (offset {offset}) has {written} rows and {refused} dead letters"
-            ));
-        }
-        let (written, refused) = (of(&rows), of(&dead_letters));
-        if written + refused != is_odd {
-            oracle.fault(format!(
-                "lake.odd: id {id} (offset {offset}) has {written} rows and {refused} dead letters"
-            ));
-        }
+    let mut found = Found::default();
+    for (table, by_offset) in TABLES.iter().zip(&mut found.0) {
+        *by_offset = read(api, table, end, |row| match *table {
+            "everything" => row_of(oracle, row),
+            _ => Ok(()),
+        })?;
     }
-    for (table, found) in [("everything", &everything), ("odd", &rows), ("odd_error_records", &dead_letters)]
-    {
-        let twice: BTreeSet<_> = found.iter().filter(|(_, count)| **count > 1).collect();
-        if let Some((offset, count)) = twice.first() {
-            oracle.fault(format!(
-                "lake.{table}: {} messages are there twice, offset {offset} {count} times",
-                twice.len()
-            ));
+    found.judge(&promised).into_iter().for_each(|fault| oracle.fault(fault));
+    let [rows, _, _, dead_letters, ..] = &found.0;
+    Ok(Written { rows: rows.values().sum(), dead_letters: dead_letters.values().sum() })
+}
+
+/// The tables of the dataset `lake`.
+const TABLES: [&str; 8] = [
+    "everything",
+    "everything_error_records",
+    "odd",
+    "odd_error_records",
+    "here",
+    "here_error_records",
+    "there",
+    "there_error_records",
+];
+
+/// How many rows each message has in each table, by its offset.
+#[derive(Default)]
+struct Found([BTreeMap<u64, u64>; TABLES.len()]);
+
+impl Found {
+    /// What is wrong with the tables, when these (offset and id) were promised.
+    fn judge(&self, promised: &HashMap<u64, u64>) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (offset, id) in promised {
+            let rows = self.0.each_ref().map(|table| table.get(offset).copied().unwrap_or_default());
+            let [everything, everything_refused, odd, odd_refused, here, here_refused, there, there_refused] =
+                rows;
+            let is_odd = u64::from(message::is_odd(*id));
+            let is_right = (everything, everything_refused) == (1, 0)
+                && odd + odd_refused == is_odd
+                && here + there == 1
+                && here_refused + there_refused == 0;
+            if !is_right {
+                faults.push(format!("id {id} (offset {offset}) has rows in {TABLES:?}: {rows:?}"));
+            }
         }
+        // What was not promised may be there, once: its reply was lost.
+        for (table, by_offset) in TABLES.iter().zip(&self.0) {
+            let twice =
+                by_offset.iter().filter(|(offset, count)| **count > 1 && !promised.contains_key(offset));
+            faults.extend(
+                twice.map(|(offset, count)| format!("lake.{table}: offset {offset} is there {count} times")),
+            );
+        }
+        faults
     }
-    let rows_of = |found: &BTreeMap<u64, u64>| found.values().sum();
-    Ok(Written { rows: rows_of(&everything), dead_letters: rows_of(&dead_letters) })
 }
 
 /// Every pipeline's ledger, those of BigQuery subscriptions among them, must balance while nothing runs.
@@ -126,8 +186,8 @@ pub fn audit(launch: &Launch) -> Result<()> {
     let exports = pipelines
         .iter()
         .filter(|pipeline| pipeline["pipeline"].as_str().is_some_and(|name| name.starts_with("bigquery~")));
-    if !status.success() || report["balanced"] != true || exports.count() != 2 {
-        bail!("the audit does not balance, or not both BigQuery subscriptions are in it ({status}): {text}");
+    if !status.success() || report["balanced"] != true || exports.count() < 3 {
+        bail!("the audit does not balance, or not all BigQuery subscriptions are in it ({status}): {text}");
     }
     Ok(())
 }
@@ -152,31 +212,31 @@ fn wait_written(api: &Api, end: u64) -> Result<()> {
 }
 
 /// How many rows of a table each message has; `judge` sees each.
-fn found(
+fn read(
     api: &Api,
     table: &str,
     end: u64,
     judge: impl Fn(&[Value]) -> Result<(), String>,
 ) -> Result<BTreeMap<u64, u64>> {
-    let columns = if table == "lake.everything" { ", message_id, data, attributes" } else { "" };
+    let columns = if table == "everything" { ", message_id, data, attributes" } else { "" };
     let mut found = BTreeMap::new();
     let mut total = 0;
     for first in (0..end).step_by(PAGE_OFFSETS as usize) {
         let next = if first + PAGE_OFFSETS < end { first + PAGE_OFFSETS } else { u64::from(u32::MAX) };
         let rows = api.query(&format!(
-            "SELECT _offset{columns} FROM {table} WHERE _offset >= {first} AND _offset < {next}"
+            "SELECT _offset{columns} FROM lake.{table} WHERE _offset >= {first} AND _offset < {next}"
         ))?;
         for row in &rows {
             let offset = row.first().and_then(number).with_context(|| format!("no offset: {row:?}"))?;
             *found.entry(offset).or_insert(0) += 1;
             total += 1;
-            judge(row).map_err(|text| anyhow::anyhow!("{table}: offset {offset}: {text}"))?;
+            judge(row).map_err(|text| anyhow::anyhow!("lake.{table}: offset {offset}: {text}"))?;
         }
     }
     // Rows outside every page would escape.
-    let counted = api.query_number(&format!("SELECT COUNT(*) FROM {table}"))?;
+    let counted = api.query_number(&format!("SELECT COUNT(*) FROM lake.{table}"))?;
     if counted != total {
-        bail!("{table}: COUNT(*) gives {counted} rows, by offset there are {total}");
+        bail!("lake.{table}: COUNT(*) gives {counted} rows, by offset there are {total}");
     }
     Ok(found)
 }
@@ -199,4 +259,42 @@ fn row_of(oracle: &Oracle, row: &[Value]) -> Result<(), String> {
     let data = bytes::Bytes::from(data.clone().into_bytes());
     let message = PubsubMessage { data, attributes, ordering_key, ..PubsubMessage::default() };
     message::read(oracle.seed(), &message).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten messages, each where it belongs.
+    fn right() -> (Found, HashMap<u64, u64>) {
+        let mut found = Found::default();
+        for id in 0..10 {
+            found.0[0].insert(id, 1);
+            if message::is_odd(id) {
+                found.0[if id == 5 { 2 } else { 3 }].insert(id, 1);
+            }
+            found.0[if id < 4 { 4 } else { 6 }].insert(id, 1);
+        }
+        (found, (0..10).map(|id| (id, id)).collect())
+    }
+
+    #[test]
+    fn each_message_has_one_row_in_each_table_that_is_to_have_it() {
+        let (mut found, promised) = right();
+        // One whose reply was lost.
+        found.0[0].insert(10, 1);
+        assert_eq!(found.judge(&promised), [""; 0]);
+        for table in 0..TABLES.len() {
+            for offset in [2, 3, 5, 10] {
+                let (mut more, promised) = right();
+                let count = if offset == 10 { 2 } else { 1 };
+                *more.0[table].entry(offset).or_insert(0) += count;
+                assert_eq!(more.judge(&promised).len(), 1, "{} {offset}", TABLES[table]);
+                let (mut less, promised) = right();
+                if less.0[table].remove(&offset).is_some() {
+                    assert_eq!(less.judge(&promised).len(), 1, "{} {offset}", TABLES[table]);
+                }
+            }
+        }
+    }
 }

@@ -105,6 +105,7 @@ fn subscribe(runtime: &Runtime, shared: &Arc<Shared>) -> Result<(JoinSet<Result<
             });
         }
     }
+    subscribers.spawn(lake::move_to_and_fro(Arc::clone(shared)));
     let seeker = Seeker::new(task + 1, shared)?;
     Ok((subscribers, runtime.spawn(seeker.run())))
 }

@@ -43,6 +43,8 @@ pub struct Counts {
     pub nacks: AtomicU64,
     /// Messages neither acked nor given back.
     pub forgotten: AtomicU64,
+    /// Changes of a BigQuery subscription's table.
+    pub moves: AtomicU64,
     /// Snapshots made.
     pub snapshots: AtomicU64,
     /// Seeks to them.

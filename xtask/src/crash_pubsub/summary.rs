@@ -41,6 +41,8 @@ pub struct Summary {
     pub seeks: u64,
     /// Those of them over a restart of the server.
     pub seeks_over_restarts: u64,
+    /// Changes of a BigQuery subscription's table.
+    pub moves: u64,
     /// What BigQuery subscriptions have written.
     pub written: Written,
     /// What is wrong, the first of them.
@@ -70,6 +72,7 @@ impl Summary {
             snapshots: tasks.snapshots.load(Relaxed),
             seeks: tasks.seeks.load(Relaxed),
             seeks_over_restarts: tasks.seeks_over_restarts.load(Relaxed),
+            moves: tasks.moves.load(Relaxed),
             written,
             faults,
             faults_total,
@@ -97,6 +100,7 @@ impl Summary {
             ("seeks", self.seeks, rounds / 4),
             ("seeks over restarts", self.seeks_over_restarts, rounds / 10),
             ("acked messages sought back", counts.sought_back, 10 * rounds),
+            ("changes of a BigQuery subscription's table", self.moves, rounds / 2),
             ("rows of a BigQuery subscription", self.written.rows, 50 * rounds),
             ("dead letters of a BigQuery subscription", self.written.dead_letters, 10 * rounds),
         ];
@@ -140,7 +144,7 @@ impl fmt::Display for Summary {
             "crash-pubsub: {} rounds, seed {}, {:.0} s: {} kills -9 ({} serving, {} of them busy; {} starting), {} clean stops, \
              slowest start {} ms; {} ids sent, {} acked, {} replies lost, {} unacked present; {} deliveries, again: {}; \
              {} nacks, {} forgotten, {} streams ended, {} acks confirmed, {} ordered replays, {} dead letters; \
-             {} snapshots, {} seeks ({} over restarts), {} acked messages sought back; {} rows and {} dead letters in tables; {} faults",
+             {} snapshots, {} seeks ({} over restarts), {} acked messages sought back; {} rows and {} dead letters in tables, {} moves; {} faults",
             self.rounds,
             self.seed,
             self.elapsed_seconds,
@@ -168,6 +172,7 @@ impl fmt::Display for Summary {
             counts.sought_back,
             self.written.rows,
             self.written.dead_letters,
+            self.moves,
             self.faults_total,
         )
     }

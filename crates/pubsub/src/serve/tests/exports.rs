@@ -82,7 +82,7 @@ impl Exporter for Tables {
     fn state(&self, subscription: &str) -> Result<(), ExportFault> {
         let open = self.open.lock().unwrap();
         let missing = || ExportFault::NotFound(format!("{subscription} is not written"));
-        open.get(subscription).map(|_| ()).ok_or_else(missing)
+        open.get(subscription).map_or_else(|| Err(missing()), |(export, _)| self.fault(export))
     }
 
     fn position(&self, subscription: &str) -> Option<Offset> {
