@@ -176,12 +176,10 @@ impl Broker {
 
     /// A table goes on where its own position is: what is open here before that would be in no table.
     fn must_not_be_behind(&self, subscription: &Subscription, to: &Settings) -> Result<(), PubsubError> {
-        let here = self
-            .config
-            .exports
-            .exporter()
-            .and_then(|exporter| exporter.position(&subscription.name.to_string()));
-        let here = here.map_or_else(|| subscription.progress_floor(), |position| position.0);
+        let exporter = self.config.exports.exporter();
+        let position = exporter.and_then(|exporter| exporter.position(&subscription.name.to_string()));
+        // A table that it has just come to says so with its first commit only.
+        let here = subscription.progress_floor().max(position.map_or(0, |position| position.0));
         match self.written(subscription, to)? {
             Some(there) if there.0 > here => Err(PubsubError::precondition(format!(
                 "{}: an earlier subscription has written this topic's messages before offset {there} to that table, \

@@ -1,5 +1,6 @@
 //! The services as clients see them, in this process, over a disk that loses what was not synced.
 
+mod export_writers;
 mod exports;
 mod push;
 mod resources;
