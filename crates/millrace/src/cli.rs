@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::{UdfMode, UdfShape};
 
 pub use deadletter::{Chosen, DeadLetter};
-pub use pubsub::{CreateSubscription, Subscription, Topic};
+pub use pubsub::{CreateSubscription, Snapshot, Subscription, Topic};
 pub use views::Views;
 
 /// Streaming ELT in one program: telemetry in, a durable log, your JavaScript, exactly-once tables, SQL.
@@ -97,6 +97,11 @@ pub enum Command {
     Subscription {
         #[command(subcommand)]
         command: Subscription,
+    },
+    /// List, make and delete Pub/Sub snapshots of the running server.
+    Snapshot {
+        #[command(subcommand)]
+        command: Snapshot,
     },
     /// Show what the running server does.
     Status {

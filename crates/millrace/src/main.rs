@@ -99,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Views { command } => return command::views::views(&config, &command),
         Command::Topic { command } => command::pubsub::topic(&config, &command)?,
         Command::Subscription { command } => command::pubsub::subscription(&config, &command)?,
+        Command::Snapshot { command } => command::pubsub::snapshot(&config, &command)?,
         Command::Status { format } => command::status::status(&config, offset, format)?,
         Command::Check => command::check::check(&config)?,
         Command::Send { files, endpoint } => command::send::send(&config, offset, &files, endpoint)?,

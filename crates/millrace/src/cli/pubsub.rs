@@ -1,4 +1,4 @@
-//! What `millrace topic` and `millrace subscription` take.
+//! What `millrace topic`, `millrace subscription` and `millrace snapshot` take.
 
 use clap::{Args, Subcommand};
 
@@ -75,6 +75,28 @@ pub enum Subscription {
         #[arg(long, conflicts_with = "time")]
         snapshot: Option<String>,
     },
+}
+
+/// Names are ids of the configured project, or whole: projects/PROJECT/snapshots/ID.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// The snapshots of a project.
+    List {
+        /// The project (default: that of the configuration).
+        #[arg(long)]
+        project: Option<String>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Keep what a subscription has acked now, for `millrace subscription seek`; 7 days at most.
+    Create {
+        name: String,
+        /// The subscription.
+        #[arg(long)]
+        subscription: String,
+    },
+    /// Delete a snapshot, so that it holds no messages back any more.
+    Delete { name: String },
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,11 @@
-//! `millrace topic` and `millrace subscription`: the Pub/Sub port's REST API of the running server.
+//! `millrace topic`, `millrace subscription` and `millrace snapshot`: the Pub/Sub port's REST API of the running server.
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{CreateSubscription, Format, Subscription, Topic};
+use crate::cli::{CreateSubscription, Format, Snapshot, Subscription, Topic};
 use crate::client::Client;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -82,6 +82,33 @@ pub fn subscription(config: &Config, command: &Subscription) -> Result<()> {
             println!("{name} was sent there");
             Ok(())
         }
+    }
+}
+
+/// Runs a command on snapshots.
+///
+/// # Errors
+/// When no server runs, or what it says.
+pub fn snapshot(config: &Config, command: &Snapshot) -> Result<()> {
+    let client = client(config)?;
+    match command {
+        Snapshot::List { project, format } => {
+            let project = project.as_ref().unwrap_or(&config.project);
+            let snapshots = list(&client, project, "snapshots")?;
+            let row = |snapshot: &Value| {
+                vec![snapshot["name"].clone(), snapshot["topic"].clone(), snapshot["expireTime"].clone()]
+            };
+            let rows: Vec<_> = snapshots.iter().map(row).collect();
+            output::print(*format, &["name", "topic", "expire_time"], &rows)
+        }
+        Snapshot::Create { name, subscription } => {
+            let name = whole(config, "snapshots", name)?;
+            let body = json!({"subscription": whole(config, "subscriptions", subscription)?});
+            let _: Value = client.put(&path(&name), &body)?;
+            println!("{name} is there");
+            Ok(())
+        }
+        Snapshot::Delete { name } => delete(&client, &whole(config, "snapshots", name)?),
     }
 }
 
