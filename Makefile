@@ -21,12 +21,13 @@ run: build
 	@$(XTASK) demo --binary $(MILLRACE)
 
 # Unit, property, simulation and end-to-end tests, then the real binary: killed at random moments under OTLP
-# producers and under Pub/Sub clients, its disk filled, its tables read by somebody else's reader, its Postgres port used by other people's clients.
+# producers and under Pub/Sub clients, left alone with thousands of streams, its disk filled, its tables read by somebody else's reader, its Postgres port used by other people's clients.
 test: build
 	scripts/setup.sh
 	cargo test --release --workspace
 	$(XTASK) crash --rounds 20 --seed 1 --binary $(MILLRACE)
 	$(XTASK) crash-pubsub --rounds 10 --seed 1 --binary $(MILLRACE)
+	$(XTASK) idle-streams --binary $(MILLRACE)
 	$(XTASK) disk-full --binary $(MILLRACE)
 	$(XTASK) readers --binary $(MILLRACE)
 	$(XTASK) clients --binary $(MILLRACE)

@@ -13,6 +13,7 @@ mod demo;
 mod deps;
 mod disk_full;
 mod fuzz;
+mod idle_streams;
 mod machine;
 mod otlp;
 mod profile;
@@ -46,6 +47,8 @@ enum Chore {
     Crash(crash_test::CrashArguments),
     /// The same with publishers, subscribers, snapshots and seeks on the Pub/Sub port
     CrashPubsub(crash_test::CrashArguments),
+    /// Hold ten thousand idle streams open on the Pub/Sub port, then more silent connections than it takes
+    IdleStreams(idle_streams::IdleStreamsArguments),
     /// Measure the real binary on its real ports
     Bench(bench::BenchArguments),
     /// Record where the server's time goes under load
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Crash(arguments) => crash::run(&arguments),
         Chore::CrashPubsub(arguments) => crash_pubsub::run(&arguments),
+        Chore::IdleStreams(arguments) => idle_streams::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Profile(arguments) => profile::run(&arguments),
         Chore::Demo(arguments) => demo::run(&arguments),

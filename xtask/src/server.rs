@@ -235,6 +235,13 @@ impl Api {
         self.agent.get(format!("{}/readyz", self.base)).call().is_ok_and(|answer| answer.status() == 200)
     }
 
+    /// A metric of /metrics, over all its labels; 0 when nothing was counted yet.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let answer = self.agent.get(format!("{}/metrics", self.base)).call();
+        let text = answer.context("/metrics does not answer")?.body_mut().read_to_string()?;
+        Ok(metric_in(&text, name))
+    }
+
     /// The whole of /api/status.
     pub fn status(&self) -> Result<Value> {
         let answer = self.agent.get(format!("{}/api/status", self.base)).call();
@@ -300,6 +307,15 @@ pub fn number(cell: &Value) -> Option<u64> {
     cell.as_u64().or_else(|| cell.as_str()?.parse().ok())
 }
 
+/// The sum of the lines of a metric in the Prometheus text format.
+fn metric_in(text: &str, name: &str) -> f64 {
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+    };
+    text.lines().filter_map(value).sum()
+}
+
 fn progress_in(status: &Value) -> Result<Progress> {
     let pipeline = &status["pipelines"][0];
     let topics = status["topics"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -330,6 +346,12 @@ pub fn free_port_offset() -> Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_are_added_up_over_their_labels() {
+        let text = "# TYPE a_total counter\na_total 1\na_total{x=\"b c\"} 2.5\na_total_more 7\n";
+        assert_eq!((metric_in(text, "a_total"), metric_in(text, "none")), (3.5, 0.0));
+    }
 
     #[test]
     fn progress_is_read_from_the_status() {

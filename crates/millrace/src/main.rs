@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod control;
 mod data_dir;
+mod descriptors;
 mod exports;
 mod job_store;
 mod moment;

@@ -42,6 +42,7 @@ pub fn run(config: &Config, origin: Option<Origin>, port_offset: u16) -> Result<
     millrace_pipeline::describe_metrics();
     millrace_pubsub_source::describe_metrics();
     crate::auditor::describe_metrics();
+    crate::descriptors::raise(config);
     let token = auth::token(config)?;
     let guard = Guard::new(config.server.bind, token.as_deref())?;
     let postgres = settings::postgres(config, token.as_deref())?;

@@ -12,7 +12,7 @@ use google_cloud_pubsub::model::{Message, Subscription};
 use millrace_disk::sim::SimDisk;
 use millrace_log::{Log, LogConfig, Topic, TopicConfig};
 use millrace_model::{ReadLimit, Source as _};
-use millrace_pubsub::{Broker, PubsubConfig};
+use millrace_pubsub::{Broker, PubsubConfig, SubscriptionFigures};
 use millrace_pubsub_source::{Counts, Endpoint, Input, Source, SourceConfig};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
@@ -129,9 +129,18 @@ impl World {
     }
 
     fn backlog(&self) -> u64 {
+        self.figures().backlog_messages
+    }
+
+    /// Messages of the subscription that the service has given to somebody, whose deadline has not passed.
+    pub fn leased(&self) -> u64 {
+        self.figures().leased_messages
+    }
+
+    fn figures(&self) -> SubscriptionFigures {
         let server = self.own.as_ref().and_then(|own| own.server.as_ref()).unwrap();
         let figures = server.broker.figures();
-        figures.iter().find(|figures| figures.name == self.subscription()).unwrap().backlog_messages
+        figures.into_iter().find(|figures| figures.name == self.subscription()).unwrap()
     }
 
     pub async fn subscriptions(&self) -> Vec<String> {
@@ -211,6 +220,16 @@ impl Sink {
         let disk = self.disk.clone();
         drop(self);
         Self::on(disk)
+    }
+
+    /// Every sync fails from here on.
+    pub fn take_nothing(&self) {
+        self.disk.fail_next_syncs(u32::MAX);
+    }
+
+    /// The disk is well again.
+    pub fn take_all(&self) {
+        self.disk.fail_next_syncs(0);
     }
 
     pub fn read(&self, config: SourceConfig) -> Source {

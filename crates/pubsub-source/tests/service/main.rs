@@ -7,6 +7,7 @@
 )]
 
 mod common;
+mod lease;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,0 +1,138 @@
+//! `cargo xtask idle-streams`: ten thousand idle streams on the Pub/Sub port of the real binary, then more silent
+//! connections than the port takes. The server is started with the soft limit of open files that systems give.
+
+mod silent;
+mod streams;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+
+use self::streams::Streams;
+use crate::children;
+use crate::pubsub::Clients;
+use crate::pubsub::v1::{PublishRequest, PubsubMessage, Subscription, Topic};
+use crate::server::{Launch, Server};
+use crate::{wait, workspace};
+
+/// Topics that streams wait for; a message to each goes to all its subscriptions.
+const TOPICS: usize = 10;
+const SUBSCRIPTIONS_PER_TOPIC: usize = 10;
+/// What a process may open unless it asks for more.
+const SOFT_LIMIT: u64 = 1_024;
+/// Open files that this chore needs itself.
+const FILES_NEEDED: u64 = 5_000;
+/// How long idleness is measured.
+const IDLE_TIME: Duration = Duration::from_secs(5);
+/// How long the server may take to see that streams have ended.
+const CLOSING_LIMIT: Duration = Duration::from_secs(60);
+
+/// What `cargo xtask idle-streams` takes.
+#[derive(clap::Args)]
+pub struct IdleStreamsArguments {
+    /// Streams to hold open
+    #[arg(long, default_value_t = 10_000)]
+    streams: usize,
+    /// The binary to test instead of building one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+/// Runs it.
+pub fn run(arguments: &IdleStreamsArguments) -> Result<()> {
+    let binary = workspace::binary(arguments.binary.as_deref())?;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|maximum| maximum < FILES_NEEDED) {
+        println!("idle-streams: NOT RUN: this shell may open fewer than {FILES_NEEDED} files (ulimit -Hn)");
+        return Ok(());
+    }
+    let directory = tempfile::Builder::new().prefix("millrace-idle-streams-").tempdir()?;
+    let launch = Launch::inside(directory.path(), binary)?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(SOFT_LIMIT), ..limit })?;
+    let mut server = launch.start_ready()?;
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+
+    let address = format!("127.0.0.1:{}", launch.pubsub_port());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    idle(&runtime, &server, &address, arguments.streams)?;
+    silent::run(&runtime, &server, &address, &topic(0))?;
+    server.stop()
+}
+
+/// Holds streams open, uses some, and ends all.
+fn idle(runtime: &Runtime, server: &Server, address: &str, count: usize) -> Result<()> {
+    let subscriptions = runtime.block_on(create(address))?;
+    let megabytes = || anyhow::Ok(children::memory_bytes(server.pid(), "VmRSS")? as f64 / 1e6);
+    let (before, started) = (megabytes()?, Instant::now());
+    let mut streams = runtime.block_on(Streams::open(address, &subscriptions, count))?;
+    let opened = started.elapsed();
+    let open = server.api().metric("millrace_pubsub_streams")?;
+    ensure!(open == count as f64, "the server counts {open} streams, not {count}");
+
+    let cpu = children::cpu_seconds(server.pid())?;
+    wait::pause(IDLE_TIME);
+    let cpu = (children::cpu_seconds(server.pid())? - cpu) / IDLE_TIME.as_secs_f64();
+    let after = megabytes()?;
+
+    let delivering = Instant::now();
+    runtime.block_on(publish(address))?;
+    runtime.block_on(streams.deliver(&subscriptions))?;
+    let delivered = delivering.elapsed();
+    runtime.block_on(streams.end())?;
+    let closed = wait::until(CLOSING_LIMIT, Duration::from_millis(50), || {
+        server.api().metric("millrace_pubsub_streams").ok().filter(|open| *open == 0.0)
+    });
+    closed.context("the server still counts streams after all have ended")?;
+    println!(
+        "idle-streams: {count} streams over {} connections opened in {:.1} s; {before:.0} MB before, {after:.0} MB with \
+         them ({:.1} KB each), {:.1} % of a core idle; {TOPICS} messages delivered to {} subscriptions in {:.0} ms; \
+         all ended",
+        streams::connections(count),
+        opened.as_secs_f64(),
+        (after - before) * 1e3 / count as f64,
+        cpu * 100.0,
+        subscriptions.len(),
+        delivered.as_secs_f64() * 1e3,
+    );
+    Ok(())
+}
+
+fn topic(number: usize) -> String {
+    format!("projects/idle/topics/topic-{number}")
+}
+
+/// Makes the topics and the subscriptions; the names of the latter.
+async fn create(address: &str) -> Result<Vec<String>> {
+    let mut clients = Clients::new(address)?;
+    let mut names = Vec::new();
+    for number in 0..TOPICS {
+        let resource = Topic { name: topic(number), ..Topic::default() };
+        clients.publisher.create_topic(resource).await.context("cannot create a topic")?;
+        for of_topic in 0..SUBSCRIPTIONS_PER_TOPIC {
+            let name = format!("projects/idle/subscriptions/sub-{number}-{of_topic}");
+            let resource =
+                Subscription { name: name.clone(), topic: topic(number), ..Subscription::default() };
+            clients.subscriber.create_subscription(resource).await.context("cannot subscribe")?;
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// One message to each topic.
+async fn publish(address: &str) -> Result<()> {
+    let mut clients = Clients::new(address)?;
+    for number in 0..TOPICS {
+        clients.publisher.publish(message(topic(number))).await.context("cannot publish")?;
+    }
+    Ok(())
+}
+
+/// A request to publish one message.
+fn message(topic: String) -> PublishRequest {
+    let message = PubsubMessage { data: "wake up".into(), ..PubsubMessage::default() };
+    PublishRequest { topic, messages: vec![message] }
+}
