@@ -133,7 +133,7 @@ impl Core {
             return Ok(true);
         }
         let Some(run) = self.find_run(filling.next)? else { return Ok(false) };
-        let wanted = filling.limit.bytes_max.saturating_sub(filling.batch.data_bytes());
+        let wanted = filling.limit.bytes_max.saturating_sub(filling.batch.size_bytes());
         let chunk_bytes = wanted.clamp(READ_CHUNK_BYTES_MIN, SCAN_CHUNK_BYTES);
         let mut reader = FrameReader::new(&*run.file, run.seed, run.position, run.end, chunk_bytes);
         let (begin, mut position) = (filling.next, run.position);
@@ -264,7 +264,7 @@ impl Filling {
     fn is_full(&self) -> bool {
         let some = !self.batch.is_empty();
         self.batch.len() >= self.limit.messages_max
-            || (some && self.batch.data_bytes() >= self.limit.bytes_max)
+            || (some && self.batch.size_bytes() >= self.limit.bytes_max)
             || self.limit.end.is_some_and(|end| self.next >= end)
     }
 
@@ -277,7 +277,7 @@ impl Filling {
         let buffer = self.batch.add_buffer(frame.bytes.clone());
         let from = self.next;
         for record in records.skip_while(|record| record.offset < from) {
-            let over = self.batch.data_bytes() + record.data.len() > self.limit.bytes_max;
+            let over = self.batch.size_bytes() + record.size_bytes() > self.limit.bytes_max;
             if self.is_full() || (over && !self.batch.is_empty()) {
                 // Full even if the next one is too large to tell.
                 self.limit.messages_max = self.batch.len();

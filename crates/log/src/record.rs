@@ -27,6 +27,13 @@ pub(crate) struct Record {
     pub(crate) ordering_key: Range<usize>,
 }
 
+impl Record {
+    /// What the message weighs against byte budgets: its three parts lie one after the other.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.ordering_key.end - self.data.start
+    }
+}
+
 /// A frame in the making.
 #[derive(Debug)]
 pub(crate) struct Draft {

@@ -157,6 +157,14 @@ pub struct MessageLayout {
     pub ordering_key: Range<usize>,
 }
 
+impl MessageLayout {
+    /// What the message weighs against byte budgets, as [`NewMessage::size_bytes`] has it.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.data.len() + self.attributes.len() + self.ordering_key.len()
+    }
+}
+
 /// Consecutive messages of one topic over shared buffers: what a [`crate::Source`] reads and a
 /// [`crate::Transform`] takes. Offsets ascend; a gap means that messages between have expired.
 #[derive(Debug, Clone)]
@@ -165,6 +173,7 @@ pub struct MessageBatch {
     buffers: Vec<Bytes>,
     layouts: Vec<MessageLayout>,
     data_bytes: usize,
+    size_bytes: usize,
 }
 
 /// One message of a batch, borrowed from it.
@@ -186,7 +195,7 @@ impl MessageBatch {
     /// An empty batch of a topic's messages.
     #[must_use]
     pub fn new(topic: TopicId) -> Self {
-        Self { topic, buffers: Vec::new(), layouts: Vec::new(), data_bytes: 0 }
+        Self { topic, buffers: Vec::new(), layouts: Vec::new(), data_bytes: 0, size_bytes: 0 }
     }
 
     /// The topic that the messages are of.
@@ -211,6 +220,12 @@ impl MessageBatch {
     #[must_use]
     pub fn data_bytes(&self) -> usize {
         self.data_bytes
+    }
+
+    /// What all messages together weigh against byte budgets: payloads, attributes and ordering keys.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
     }
 
     /// The first message's offset.
@@ -243,6 +258,7 @@ impl MessageBatch {
         }
         assert!(self.layouts.last().is_none_or(|last| last.offset < layout.offset), "offsets must ascend");
         self.data_bytes += layout.data.len();
+        self.size_bytes += layout.size_bytes();
         self.layouts.push(layout);
     }
 
@@ -261,6 +277,15 @@ impl MessageBatch {
             attributes: AttributeIter { rest: &buffer[layout.attributes.clone()] },
             ordering_key: &buffer[layout.ordering_key.clone()],
         }
+    }
+
+    /// What the message at `index`, counted from 0, weighs against byte budgets.
+    ///
+    /// # Panics
+    /// When there is no such message.
+    #[must_use]
+    pub fn size_of(&self, index: usize) -> usize {
+        self.layouts[index].size_bytes()
     }
 
     /// The payload of the message at `index`, counted from 0, sharing its buffer.
@@ -287,7 +312,10 @@ impl MessageBatch {
     /// Forgets the messages at `end` and beyond, for a window that must end exactly there.
     pub fn truncate_at(&mut self, end: Offset) {
         let keep = self.layouts.partition_point(|layout| layout.offset < end);
-        self.data_bytes -= self.layouts[keep..].iter().map(|layout| layout.data.len()).sum::<usize>();
+        for layout in &self.layouts[keep..] {
+            self.data_bytes -= layout.data.len();
+            self.size_bytes -= layout.size_bytes();
+        }
         self.layouts.truncate(keep);
     }
 }
@@ -331,10 +359,11 @@ mod tests {
                 publish_time: Micros(1),
                 buffer,
                 data,
-                attributes: 0..0,
-                ordering_key: 0..0,
+                attributes: 0..2,
+                ordering_key: 0..1,
             });
         }
+        assert_eq!((batch.data_bytes(), batch.size_bytes(), batch.size_of(1)), (10, 16, 8));
         assert_eq!(
             batch.iter().map(|m| m.data.to_vec()).collect::<Vec<_>>(),
             [b"hello".to_vec(), b"world".to_vec()]
@@ -346,6 +375,6 @@ mod tests {
         );
         assert_eq!(batch.index_of(Offset(4)), None);
         batch.truncate_at(Offset(5));
-        assert_eq!((batch.len(), batch.data_bytes()), (1, 5));
+        assert_eq!((batch.len(), batch.data_bytes(), batch.size_bytes()), (1, 5, 8));
     }
 }

@@ -18,7 +18,7 @@ pub struct Bounds {
 pub struct ReadLimit {
     /// Most messages.
     pub messages_max: usize,
-    /// Most payload bytes.
+    /// Most bytes of payloads, attributes and ordering keys together.
     pub bytes_max: usize,
     /// The offset to stop before, when the range has a fixed end.
     pub end: Option<Offset>,

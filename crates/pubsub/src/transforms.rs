@@ -47,6 +47,15 @@ pub(crate) struct Item {
     pub(crate) ordering_key: String,
 }
 
+impl Item {
+    /// What it weighs against byte budgets, as a message of the log.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let lengths = 2 * size_of::<u16>();
+        let attributes = self.attributes.iter().map(|(key, value)| lengths + key.len() + value.len());
+        self.data.len() + attributes.sum::<usize>() + self.ordering_key.len()
+    }
+}
+
 /// What became of a message.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -63,7 +72,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     fn bytes(&self) -> usize {
         match self {
-            Self::Message(item) => item.data.len(),
+            Self::Message(item) => item.size_bytes(),
             _ => 0,
         }
     }

@@ -376,7 +376,7 @@ impl<'a> Machine<'a> {
         let limit = ReadLimit { messages_max: messages_max.into(), bytes_max: bytes_max.into(), end: None };
         let batch = self.topic().read(from, limit).unwrap();
         assert!(batch.len() <= usize::from(messages_max));
-        assert!(batch.len() <= 1 || batch.data_bytes() <= usize::from(bytes_max));
+        assert!(batch.len() <= 1 || batch.size_bytes() <= usize::from(bytes_max));
         assert_eq!(batch.is_empty(), from == bounds.end);
         for (message, offset) in batch.iter().zip(from.0..) {
             assert_eq!(message.offset.0, offset);

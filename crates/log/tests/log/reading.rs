@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_log::Log;
-use millrace_model::{Bounds, Micros, Offset, ReadLimit, Source, SourceError};
+use millrace_model::{AttributeBlock, Bounds, Micros, NewMessage, Offset, ReadLimit, Source, SourceError};
 
 use crate::support::{ALL, BEGIN, DIRECTORY, ROOT, Rig, TOPIC, append, message, put, read_all, texts};
 
@@ -58,6 +58,30 @@ fn reads_keep_their_limits() {
     let (_log, topic) = rig.open_topic();
     check(&topic);
     assert!(topic.stats().segments > 3);
+}
+
+/// Scenario: messages without data, with attributes and an ordering key of 100 bytes together.
+/// Guarantees: they count against a read's bytes, in memory and on the disk.
+#[test]
+fn a_read_counts_attributes_and_ordering_keys() {
+    let mut rig = Rig::new(13);
+    let (log, topic) = rig.open_topic();
+    let value = "v".repeat(55);
+    let attributes = AttributeBlock::pack([("k", value.as_str())]).unwrap();
+    let message = NewMessage { attributes, ordering_key: vec![b'o'; 40].into(), ..NewMessage::default() };
+    assert_eq!(message.size_bytes(), 100);
+    append(&topic, vec![message; 20]).unwrap();
+    let check = |topic: &millrace_log::Topic| {
+        for (bytes_max, wanted) in [(0, 1), (99, 1), (250, 2), (1_000, 10), (1_001, 10), (9_999, 20)] {
+            let limit = ReadLimit { messages_max: 100, bytes_max, end: None };
+            let batch = topic.read(Offset(0), limit).unwrap();
+            assert_eq!((batch.len(), batch.size_bytes(), batch.data_bytes()), (wanted, 100 * wanted, 0));
+        }
+    };
+    check(&topic);
+    drop((log, topic));
+    rig.config.cache_bytes_max = 0;
+    check(&rig.open_topic().1);
 }
 
 /// Scenario: one message sits in a frame with many others and is read one by one.

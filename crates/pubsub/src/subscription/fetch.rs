@@ -20,6 +20,8 @@ const FILTER_BYTES: usize = 1 << 20;
 const LOOKS_MAX: usize = 32;
 /// Messages this near to each other are read in one go.
 const GAP_MESSAGES_MAX: u64 = 32;
+/// Bytes that are read in one go then.
+const READ_BYTES_MAX: usize = 4 << 20;
 
 /// What a fetch brought.
 #[derive(Debug, Default)]
@@ -154,7 +156,7 @@ impl Subscription {
         let ((deliveries, ticket), _) = self.change(|machine, now| {
             for (index, message) in batch.iter().enumerate() {
                 if passes.as_ref().is_none_or(|passes| passes[index]) {
-                    machine.look_at(message.offset.0, message.data.len(), message.ordering_key);
+                    machine.look_at(message.offset.0, batch.size_of(index), message.ordering_key);
                 } else {
                     machine.skip(message.offset.0);
                 }
@@ -175,19 +177,19 @@ impl Subscription {
         let mut received = Vec::with_capacity(deliveries.len());
         let mut rest = deliveries;
         while let Some(first) = rest.first() {
-            let mut count = 1;
-            while rest.get(count).is_some_and(|next| next.offset - rest[count - 1].offset <= GAP_MESSAGES_MAX)
-            {
-                count += 1;
-            }
-            let (run, after) = rest.split_at(count);
-            let end = run[count - 1].offset + 1;
-            let limit = ReadLimit { messages_max: usize::MAX, bytes_max: usize::MAX, end: Some(Offset(end)) };
-            match self.topic.read(Offset(first.offset), limit) {
+            let run = &rest[..near(rest)];
+            let end = run[run.len() - 1].offset + 1;
+            // Between them lie messages of any size that are done with.
+            let limit =
+                ReadLimit { messages_max: usize::MAX, bytes_max: READ_BYTES_MAX, end: Some(Offset(end)) };
+            let read_to = match self.topic.read(Offset(first.offset), limit) {
                 Ok(batch) => {
-                    let found =
-                        run.iter().filter_map(|delivery| self.message(&batch, delivery, ticket, settings));
-                    received.extend(found);
+                    let read_to = batch.next_offset().map_or(end, |next| next.0);
+                    let found = run.iter().take_while(|delivery| delivery.offset < read_to);
+                    received.extend(
+                        found.filter_map(|delivery| self.message(&batch, delivery, ticket, settings)),
+                    );
+                    read_to
                 }
                 Err(SourceError::Expired { start, .. }) => {
                     self.expire_before(start);
@@ -196,6 +198,7 @@ impl Subscription {
                         self.change(|machine, _| machine.take_back(run));
                         self.available.notify_one();
                     }
+                    end
                 }
                 Err(error) => {
                     self.change(|machine, _| machine.take_back(rest));
@@ -204,8 +207,8 @@ impl Subscription {
                     }
                     return Ok(received);
                 }
-            }
-            rest = after;
+            };
+            rest = &rest[rest.partition_point(|delivery| delivery.offset < read_to)..];
         }
         Ok(received)
     }
@@ -264,6 +267,13 @@ impl Subscription {
         tracing::error!(subscription = %self.name, %error, "a topic cannot be read");
         PubsubError::unavailable(format!("{}: {error}", self.name))
     }
+}
+
+/// How many of the first deliveries are so near to each other that they are read in one go.
+fn near(deliveries: &[Delivery]) -> usize {
+    let mut pairs = deliveries.windows(2);
+    let gap = pairs.position(|pair| pair[1].offset - pair[0].offset > GAP_MESSAGES_MAX);
+    gap.map_or(deliveries.len(), |index| index + 1)
 }
 
 /// A moment as protobuf has it.

@@ -37,9 +37,18 @@ impl Subscription {
             }
         };
         let (mut good, mut left_out, mut failed, mut back) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut bytes = 0;
         for ((one, ticket), outcome) in received.into_iter().zip(tickets).zip(outcomes) {
             match outcome {
-                Outcome::Message(item) => good.push((ticket, changed(one, item))),
+                Outcome::Message(item) => {
+                    bytes += item.size_bytes();
+                    // They have grown: who takes one response may not take twice as much.
+                    if bytes > bytes_max && !good.is_empty() {
+                        back.push(delivery(&ticket));
+                    } else {
+                        good.push((ticket, changed(one, item)));
+                    }
+                }
                 Outcome::LeftOut => left_out.push(ticket),
                 Outcome::Failed(reason) => {
                     tracing::debug!(subscription = %self.name, offset = ticket.offset, %reason, "a transform failed");
