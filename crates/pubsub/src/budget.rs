@@ -62,6 +62,11 @@ impl Counted {
     pub(crate) fn new(body: Body, reservation: Arc<Reservation>) -> Self {
         Self { body, reservation }
     }
+
+    /// The body, with bytes that are not reserved: for who throws them away.
+    pub(crate) fn into_inner(self) -> Body {
+        self.body
+    }
 }
 
 impl http_body::Body for Counted {

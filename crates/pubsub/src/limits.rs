@@ -21,10 +21,12 @@ pub const ERROR_BYTES_MAX: usize = 2_000;
 pub const REQUEST_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// Largest Acknowledge or ModifyAckDeadline request, in bytes.
 pub const ACK_REQUEST_BYTES_MAX: usize = 524_288;
+/// Largest request of a stream, in bytes: it carries acks and deadlines, each as a request of its own may.
+pub const STREAM_REQUEST_BYTES_MAX: usize = 2 * ACK_REQUEST_BYTES_MAX;
 /// Most messages of one response.
 pub const RESPONSE_MESSAGES_MAX: usize = 1_000;
-/// Most payload bytes of one response, a larger single message excepted. gRPC clients take 4 MB unless
-/// they are told otherwise.
+/// Most bytes of data, attributes and ordering keys of one response, a larger single message excepted. gRPC
+/// clients take 4 MB unless they are told otherwise.
 pub const RESPONSE_BYTES_MAX: u64 = 3 * 1024 * 1024;
 /// Shortest and longest ack deadline in seconds.
 pub const ACK_DEADLINE_SECONDS: std::ops::RangeInclusive<i32> = 10..=600;

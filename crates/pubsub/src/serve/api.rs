@@ -151,7 +151,7 @@ pub(super) async fn pull(broker: Arc<Broker>, request: v1::PullRequest) -> Answe
     })?;
     let room = Room { messages: messages.min(RESPONSE_MESSAGES_MAX), bytes: RESPONSE_BYTES_MAX };
     let holder = broker.new_holder();
-    let mut state = subscription.watch_use();
+    let (mut state, mut settings) = (subscription.watch_use(), subscription.watch_settings());
     #[expect(deprecated, reason = "clients still send it")]
     let wait = if request.return_immediately { Duration::ZERO } else { broker.config.pull_wait };
     let until = tokio::time::Instant::now() + wait;
@@ -165,6 +165,7 @@ pub(super) async fn pull(broker: Arc<Broker>, request: v1::PullRequest) -> Answe
         tokio::select! {
             () = subscription.available.notified() => {}
             _ = state.changed() => {}
+            _ = settings.changed() => {}
             () = tokio::time::sleep_until(until) => return Ok(v1::PullResponse::default()),
         }
     }

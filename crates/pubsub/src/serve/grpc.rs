@@ -15,7 +15,7 @@ use super::{Server, count, stream, too_many};
 use crate::broker::Broker;
 use crate::budget::Counted;
 use crate::error::PubsubError;
-use crate::limits::{ACK_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{PUBLISH_BYTES_MAX, REQUEST_BYTES_MAX, STREAM_REQUEST_BYTES_MAX};
 use crate::proto::{Named, v1};
 
 const STREAMING_PULL: &str = "/google.pubsub.v1.Subscriber/StreamingPull";
@@ -60,7 +60,37 @@ where
         let answering = handler(Arc::clone(&broker), request.into_inner());
         async move { answering.await.map(tonic::Response::new).map_err(Status::from) }
     });
-    grpc.unary(service, request).await.map(Body::new)
+    let response = grpc.unary(service, request).await;
+    match Status::from_header_map(response.headers()) {
+        Some(status) if is_too_large(&status) => with_rule(status, REQUEST_BYTES_MAX).into_http(),
+        _ => response.map(Body::new),
+    }
+}
+
+/// Says by which rule a request was too large to be read: tonic says OUT_OF_RANGE, and of one that is too
+/// large unpacked RESOURCE_EXHAUSTED, which publishers try again until their time is over. Other errors stay
+/// as they are.
+pub(super) fn with_rule(status: Status, bytes_max: usize) -> Status {
+    if !is_too_large(&status) {
+        return status;
+    }
+    let publishing = match bytes_max {
+        REQUEST_BYTES_MAX => format!(", a publish request {PUBLISH_BYTES_MAX} bytes of messages"),
+        _ => String::new(),
+    };
+    Status::invalid_argument(format!(
+        "the request is too large: one has at most {bytes_max} bytes, unpacked{publishing}"
+    ))
+}
+
+fn is_too_large(status: &Status) -> bool {
+    // There is nothing but the text to tell them from others of their code.
+    let text = match status.code() {
+        Code::OutOfRange => "Error, decoded message length too large",
+        Code::ResourceExhausted => "Error decompressing: size limit",
+        _ => return false,
+    };
+    status.message().starts_with(text)
 }
 
 async fn streaming_pull(broker: Arc<Broker>, request: Request) -> Response {
@@ -68,8 +98,7 @@ async fn streaming_pull(broker: Arc<Broker>, request: Request) -> Response {
     let codec = ProstCodec::<v1::StreamingPullResponse, v1::StreamingPullRequest>::default();
     let mut grpc = Grpc::new(codec)
         .accept_compressed(CompressionEncoding::Gzip)
-        // A request of a stream carries acks; this is twice what a request for acks alone may have.
-        .max_decoding_message_size(2 * ACK_REQUEST_BYTES_MAX)
+        .max_decoding_message_size(STREAM_REQUEST_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);
     let mut place = Some(place);
     let service = service_fn(move |request: tonic::Request<tonic::Streaming<v1::StreamingPullRequest>>| {

@@ -1,6 +1,7 @@
 //! REST: `/v1/projects/...` with JSON bodies, as the service's `google.api.http` annotations say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,6 +19,10 @@ use crate::limits::REQUEST_BYTES_MAX;
 
 /// Base64 makes bodies a third longer.
 const BODY_BYTES_MAX: usize = REQUEST_BYTES_MAX / 3 * 4;
+/// Most bytes of a refused body that are read before the answer.
+const READ_OFF_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// How long that may take.
+const READ_OFF_TIME_MAX: Duration = Duration::from_secs(10);
 /// Parameters that every Google API takes and that change nothing here.
 const SYSTEM_PARAMETERS: [&str; 11] = [
     "access_token",
@@ -43,7 +48,7 @@ pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
     let reservation = server.broker.bodies.reserve();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (head, body) = request.into_parts();
-    let body = Body::new(Counted::new(body, Arc::clone(&reservation)));
+    let body = Counted::new(body, Arc::clone(&reservation));
     let answer = match read(&head.headers, body, &query, (method.body_field, field), name).await {
         Ok(json) => (method.rest)(Arc::clone(&server.broker), json).await.map_err(Status::from),
         Err(status) => Err(status),
@@ -59,16 +64,34 @@ pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
 /// A request's message as JSON: the body, the query's parameters, the name in the path.
 async fn read(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Counted,
     query: &str,
     fields: (Option<&str>, &str),
     name: String,
 ) -> Result<Value, Status> {
-    let bytes = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    let bytes = match Limited::new(&mut body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(error) => return Err(body_error(&*error)),
+        Err(error) => {
+            read_off(body.into_inner()).await;
+            return Err(body_error(&*error));
+        }
     };
     message(headers, &bytes, query, fields, name)
+}
+
+/// Reads what is left of a body that is refused, within limits: over HTTP/1 a client that is still sending
+/// when the connection is closed does not get to see the answer.
+async fn read_off(mut body: Body) {
+    let reading = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
+            if bytes > READ_OFF_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(READ_OFF_TIME_MAX, reading).await;
 }
 
 /// The same, once the body is there.

@@ -10,17 +10,18 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
+use super::grpc::with_rule;
 use super::methods::BoxFuture;
 use crate::acklog::NotDurable;
 use crate::broker::Broker;
 use crate::error::PubsubError;
-use crate::limits::{RESPONSE_BYTES_MAX, RESPONSE_MESSAGES_MAX};
+use crate::limits::{RESPONSE_BYTES_MAX, RESPONSE_MESSAGES_MAX, STREAM_REQUEST_BYTES_MAX};
 use crate::machine::{Holder, Room};
 use crate::proto::v1;
 use crate::proto::v1::streaming_pull_response::{
     AcknowledgeConfirmation, ModifyAckDeadlineConfirmation, SubscriptionProperties,
 };
-use crate::subscription::{Answers, Subscription, Use, Verdict, check_deadline};
+use crate::subscription::{Answers, Settings, Subscription, Use, Verdict, check_deadline};
 
 /// How long a client may take to say which subscription.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,10 +43,13 @@ pub(super) async fn open(
     place: Option<OwnedSemaphorePermit>,
 ) -> Result<Response<ReceiverStream<Result<v1::StreamingPullResponse, Status>>>, Status> {
     let first = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, requests.message()).await;
-    let first =
-        first.map_err(|_| Status::deadline_exceeded("no request came that names a subscription"))??;
+    let first = first
+        .map_err(|_| Status::deadline_exceeded("no request came that names a subscription"))?
+        .map_err(|status| with_rule(status, STREAM_REQUEST_BYTES_MAX))?;
     let first = first.ok_or_else(|| Status::invalid_argument("the first request names a subscription"))?;
     let subscription = broker.subscription(&first.subscription)?;
+    // Before it is looked at, so that no change is missed.
+    let (state, settings) = (subscription.watch_use(), subscription.watch_settings());
     subscription.must_be_pulled()?;
     let lease = match first.stream_ack_deadline_seconds {
         0 => subscription.settings().ack_deadline,
@@ -59,7 +63,8 @@ pub(super) async fn open(
     let waker = subscription.open_holder(holder, messages_max, bytes_max);
     let (sender, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
     let stream = Stream {
-        state: subscription.watch_use(),
+        state,
+        settings,
         _guard: HolderGuard { subscription: Arc::clone(&subscription), holder },
         subscription,
         holder,
@@ -96,6 +101,7 @@ struct Stream {
     lease: Duration,
     ends_at: Instant,
     state: watch::Receiver<Use>,
+    settings: watch::Receiver<Arc<Settings>>,
     /// Acks on their way to the disk.
     commits: FuturesOrdered<BoxFuture<Committed>>,
     /// What an exactly-once client is to be told.
@@ -138,9 +144,10 @@ impl Stream {
             };
             let wants = slot.is_some() && !self.try_now && !self.is_full && self.has_room();
             tokio::select! {
-                request = requests.message(), if self.commits.len() < COMMITS_MAX => match request? {
-                    Some(request) => self.later_request(request)?,
-                    None => return Ok(()),
+                request = requests.message(), if self.commits.len() < COMMITS_MAX => match request {
+                    Ok(Some(request)) => self.later_request(request)?,
+                    Ok(None) => return Ok(()),
+                    Err(status) => return Err(with_rule(status, STREAM_REQUEST_BYTES_MAX)),
                 },
                 free = sender.clone().reserve_owned(), if slot.is_none() => match free {
                     Ok(free) => slot = Some(free),
@@ -150,7 +157,9 @@ impl Stream {
                 () = waker.notified() => (self.try_now, self.is_full) = (true, false),
                 Some(committed) = self.commits.next(), if !self.commits.is_empty() => self.committed(committed),
                 () = sender.closed() => return Ok(()),
-                _ = self.state.changed() => subscription.must_be_open()?,
+                _ = self.state.changed() => subscription.must_be_pulled()?,
+                // It may push from now on.
+                _ = self.settings.changed() => subscription.must_be_pulled()?,
                 () = tokio::time::sleep_until(self.ends_at) => {
                     return Err(Status::unavailable("the stream was open long enough: open another one"));
                 }

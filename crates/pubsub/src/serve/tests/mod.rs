@@ -1,11 +1,16 @@
 //! The services as clients see them, in this process, over a disk that loses what was not synced.
 
+mod backlog;
+mod ends;
 mod export_writers;
 mod exports;
+mod input;
 mod push;
 mod resources;
 mod schemas;
+mod sizes;
 mod streams;
+mod too_large;
 mod transforms;
 
 use std::path::Path;
@@ -18,8 +23,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::publisher_client::Pub
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::subscriber_client::SubscriberClient;
 use http_body_util::BodyExt as _;
 use millrace_disk::sim::SimDisk;
-use millrace_log::{Log, LogConfig, TopicConfig};
-use millrace_model::Micros;
+use millrace_log::{Log, LogConfig};
 use serde_json::Value;
 use tonic::Code;
 use tower::ServiceExt as _;
@@ -74,6 +78,20 @@ impl Server {
 
     fn subscriber(&self) -> SubscriberClient<axum::Router> {
         SubscriberClient::new(self.broker.router())
+    }
+
+    /// Opens a real port on loopback, until the test ends.
+    async fn port(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, self.broker.router()).into_future());
+        address
+    }
+
+    /// A connection over HTTP/2 to such a port.
+    async fn channel(&self) -> tonic::transport::Channel {
+        let address = self.port().await;
+        tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
     }
 
     async fn topic(&self, name: &str) {
@@ -301,33 +319,4 @@ async fn filters_snapshots_and_seeks() {
     assert!(server.pull().await.is_empty());
     server.publish(TOPIC, &[("y4", "")]).await;
     assert_eq!(texts(&server.pull().await), ["y4"]);
-}
-
-/// Scenario: a subscription that nobody reads, with a small budget, on a topic with a small one.
-/// Guarantees: publishers are not refused; the subscription loses the oldest messages only, and says how
-/// many it has.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_subscription_does_not_stop_publishers() {
-    let server = Server::on(SimDisk::new(5), |config| {
-        config.backlog_bytes_max = 200_000;
-        config.topic = TopicConfig { bytes_max: 500_000, folded_bytes_max: 1, ..TopicConfig::default() };
-    });
-    server.topic(TOPIC).await;
-    server.subscription(|_| {}).await;
-    let data = "x".repeat(50_000);
-    for _ in 0..40 {
-        let message = v1::PubsubMessage {
-            data: Bytes::copy_from_slice(data.as_bytes()),
-            ..v1::PubsubMessage::default()
-        };
-        let request = v1::PublishRequest { topic: TOPIC.to_owned(), messages: vec![message] };
-        server.publisher().publish(request).await.unwrap();
-        server.log.maintain(Micros::now()).unwrap();
-        server.broker.maintain(Micros::now());
-    }
-    let received = server.pull().await;
-    assert!((2..40).contains(&received.len()), "{}", received.len());
-    server.ack(&received).await.unwrap();
-    server.broker.maintain(Micros::now());
-    assert_eq!(server.broker.figures()[0].backlog_messages, 0);
 }
