@@ -72,9 +72,7 @@ impl Machine {
         }
         let key: Option<Key> = (self.rules.ordered && !key.is_empty()).then(|| Key::from(key));
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let failed_too_often =
-            self.rules.attempts_max.is_some_and(|max| self.progress.failures_of(offset) >= max);
-        let state = if failed_too_often { State::Dead } else { State::Ready };
+        let state = self.state_at_rest(offset);
         self.tracked.insert(offset, Tracked { state, delivery: 0, bytes, key: key.clone() });
         self.enter(offset, state);
         if let Some(key) = key {
@@ -142,7 +140,7 @@ impl Machine {
             };
             let key = tracked.key.clone();
             if matches!(tracked.state, State::Leased { .. }) {
-                self.change_state(delivery.offset, State::Ready);
+                self.change_state(delivery.offset, self.state_at_rest(delivery.offset));
                 if let Some(key) = key {
                     self.replay_key(&key, delivery.offset);
                 }
@@ -169,7 +167,7 @@ impl Machine {
     }
 
     fn wait_is_over(&mut self, offset: u64) {
-        self.change_state(offset, State::Ready);
+        self.change_state(offset, self.state_at_rest(offset));
         if let Some(key) = self.tracked.get(&offset).and_then(|tracked| tracked.key.clone()) {
             self.offer_next_of(&key);
         }
@@ -194,11 +192,22 @@ impl Machine {
         }
     }
 
-    /// Dead letters that wait although there is no policy any more are ordinary messages again.
+    /// Dead letters that wait, and would be none by the rules now, are ordinary messages again.
     pub(super) fn revive_dead(&mut self) {
-        for offset in std::mem::take(&mut self.dead) {
-            self.dead.insert(offset);
-            self.wait_is_over(offset);
-        }
+        let alive = self.dead.iter().copied().filter(|offset| !self.is_exhausted(*offset));
+        alive.collect::<Vec<_>>().into_iter().for_each(|offset| self.wait_is_over(offset));
+    }
+
+    /// Messages that nobody has, and that have had all the deliveries that the rules allow now, are dead
+    /// letters.
+    pub(super) fn bury_exhausted(&mut self) {
+        let at_rest = |state| matches!(state, State::Ready | State::Waiting { .. });
+        let exhausted = self
+            .progress
+            .failures()
+            .keys()
+            .copied()
+            .filter(|offset| self.is_exhausted(*offset) && self.state_of(*offset).is_some_and(at_rest));
+        exhausted.collect::<Vec<_>>().into_iter().for_each(|offset| self.wait_is_over(offset));
     }
 }

@@ -55,7 +55,7 @@ impl Machine {
         state.waiting.extend(&back);
         back.remove(&from);
         for offset in back {
-            self.change_state(offset, State::Ready);
+            self.change_state(offset, self.state_at_rest(offset));
         }
         self.offer_next_of(key);
     }

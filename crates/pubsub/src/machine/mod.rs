@@ -155,12 +155,22 @@ impl Machine {
         }
     }
 
-    /// Changes the rules from here on. Ordering cannot change.
+    /// Changes the rules from here on. Ordering cannot change. Which messages are dead letters is as if the
+    /// rules had always been these; those that are out stay out, and waits last as they were begun.
     pub(crate) fn set_rules(&mut self, rules: Rules) {
         self.rules = Rules { ordered: self.rules.ordered, ..rules };
-        if self.rules.attempts_max.is_none() {
-            self.revive_dead();
-        }
+        self.revive_dead();
+        self.bury_exhausted();
+    }
+
+    /// Whether a message has had all its deliveries.
+    fn is_exhausted(&self, offset: u64) -> bool {
+        self.rules.attempts_max.is_some_and(|max| self.progress.failures_of(offset) >= max)
+    }
+
+    /// The state of a message that nobody has, and that does not wait.
+    fn state_at_rest(&self, offset: u64) -> State {
+        if self.is_exhausted(offset) { State::Dead } else { State::Ready }
     }
 
     /// How far it is.

@@ -25,6 +25,8 @@ enum Step {
     Snapshot,
     Expire(u64),
     Forward,
+    /// The settings change.
+    Rules(Rules),
     /// The process ends; `lost` of the last changes were not durable.
     Restart {
         lost: usize,
@@ -44,6 +46,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Snapshot),
         1 => (0u64..MESSAGES / 3).prop_map(Step::Expire),
         2 => Just(Step::Forward),
+        2 => all_rules().prop_map(Step::Rules),
         1 => (0usize..3).prop_map(|lost| Step::Restart { lost }),
     ]
 }
@@ -138,7 +141,9 @@ impl Model {
     }
 
     fn failed(&mut self, offset: u64) {
-        *self.failures.entry(offset).or_default() += 1;
+        if self.rules.counts_failures() {
+            *self.failures.entry(offset).or_default() += 1;
+        }
         let key = Self::key_of(offset);
         if self.rules.ordered && !key.is_empty() {
             self.out.retain(|later, _| *later < offset || Self::key_of(*later) != key);
@@ -153,11 +158,9 @@ impl Model {
             let offset = delivery.offset;
             prop_assert!(self.open.contains(&offset), "{offset} is done with");
             prop_assert!(!self.out.contains_key(&offset), "{offset} is leased");
-            if self.rules.counts_failures() {
-                let failures = self.failures.get(&offset).copied().unwrap_or(0);
-                prop_assert_eq!(delivery.attempt, failures + 1);
-                prop_assert!(self.rules.attempts_max.is_none_or(|max| failures < max));
-            }
+            let failures = self.failures.get(&offset).copied().unwrap_or(0);
+            prop_assert_eq!(delivery.attempt, failures + 1);
+            prop_assert!(self.rules.attempts_max.is_none_or(|max| failures < max));
             let key = Self::key_of(offset);
             if self.rules.ordered && !key.is_empty() {
                 for earlier in self.open.range(..offset).filter(|earlier| Self::key_of(**earlier) == key) {
@@ -201,7 +204,10 @@ impl Model {
                 self.open.remove(&offset);
                 self.out.remove(&offset);
                 self.failures.remove(&offset);
-                self.acked.insert(offset, given.ticket);
+                // What is acked while any delivery counts is not remembered for when only one does.
+                if self.rules.exactly_once {
+                    self.acked.insert(offset, given.ticket);
+                }
             }
             Answer::Already => {
                 prop_assert!(!was_open);
@@ -247,10 +253,26 @@ impl Model {
         self.time_passes();
         for (offset, attempts) in self.machine.dead(2) {
             prop_assert_eq!(Some(attempts), self.failures.get(&offset).copied());
-            prop_assert_eq!(Some(attempts), self.rules.attempts_max);
+            prop_assert!(self.rules.attempts_max.is_some_and(|max| attempts >= max));
             self.machine.forwarded(offset);
             self.open.remove(&offset);
             self.failures.remove(&offset);
+        }
+        Ok(())
+    }
+
+    /// Which messages are dead letters follows from the rules and the failures, so a restart changes nothing
+    /// about it.
+    fn set_rules(&mut self, rules: Rules) -> Result<(), TestCaseError> {
+        self.time_passes();
+        self.rules = Rules { ordered: self.rules.ordered, ..rules };
+        self.machine.set_rules(rules);
+        let max = self.rules.attempts_max;
+        let is_exhausted = |offset: &u64| {
+            max.is_some_and(|max| self.failures.get(offset).is_some_and(|failures| *failures >= max))
+        };
+        for (offset, _) in self.machine.dead(usize::MAX) {
+            prop_assert!(is_exhausted(&offset), "{offset} may be delivered");
         }
         Ok(())
     }
@@ -293,6 +315,7 @@ impl Model {
                 self.failures.retain(|offset, _| *offset >= start);
             }
             Step::Forward => self.forward()?,
+            Step::Rules(rules) => self.set_rules(rules)?,
             Step::Restart { lost } => self.restart(lost),
         }
         self.waiting.extend(self.machine.take_changes());
@@ -334,7 +357,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Scenario: any history of deliveries, answers, time, seeks, losses and restarts, under any rules.
+    /// Scenario: any history of deliveries, answers, time, seeks, losses and restarts, under any rules, which
+    /// change.
     /// Guarantees: nothing is delivered that is leased or done with; keys stay in order and with one
     /// holder; flow control holds; a stale answer changes nothing and one in time always counts; failures
     /// are counted and end in a dead letter; changes tell the whole truth; in the end all is delivered.

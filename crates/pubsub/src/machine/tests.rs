@@ -185,3 +185,72 @@ fn what_somebody_else_has_done_is_done_whoever_had_it() {
     assert_eq!((machine.next_to_look_at(), machine.leased()), (Some(9), 0));
     assert!(machine.deliver(B, seconds(10), ALL).is_empty());
 }
+
+/// Two messages of a key of which the first has failed twice.
+fn failed_twice(rules: Rules) -> Machine {
+    let mut machine = machine(Rules { ordered: true, ..rules }, &["k", "k"]);
+    for _ in 0..2 {
+        let delivery = machine.deliver(A, seconds(10), ALL)[0];
+        assert_eq!(machine.nack(ticket(&machine, delivery), seconds(0)), Answer::Taken);
+    }
+    machine
+}
+
+#[test]
+fn a_dead_letter_waits_only_as_long_as_the_rules_say_that_it_is_one() {
+    for rules_after in [rules(), Rules { attempts_max: Some(3), ..rules() }] {
+        let mut machine = failed_twice(Rules { attempts_max: Some(2), ..rules() });
+        assert_eq!(machine.dead(10), [(0, 2)]);
+        assert!(machine.deliver(A, seconds(10), ALL).is_empty(), "its key waits");
+        machine.set_rules(rules_after);
+        assert!(!machine.has_dead());
+        let again = machine.deliver(A, seconds(10), ALL);
+        assert_eq!((offsets(&again), again[0].attempt), (vec![0, 1], 3));
+        assert_eq!(machine.nack(ticket(&machine, again[0]), seconds(0)), Answer::Taken);
+        assert_eq!(machine.has_dead(), rules_after.attempts_max.is_some());
+    }
+}
+
+#[test]
+fn what_has_had_its_deliveries_by_a_stricter_rule_is_a_dead_letter_at_once() {
+    let stricter = Rules { attempts_max: Some(2), ..rules() };
+    let backoff = Backoff { min: seconds(10), max: seconds(10) };
+    // Ready, waiting, and out.
+    let mut ready = failed_twice(Rules { attempts_max: Some(5), ..rules() });
+    ready.set_rules(stricter);
+    assert_eq!(ready.dead(10), [(0, 2)]);
+    assert!(ready.deliver(A, seconds(10), ALL).is_empty(), "its key waits");
+    ready.forwarded(0);
+    assert_eq!(offsets(&ready.deliver(A, seconds(10), ALL)), [1]);
+
+    let mut waiting = failed_twice(Rules { attempts_max: Some(5), ..rules() });
+    waiting.set_rules(Rules { attempts_max: Some(5), backoff: Some(backoff), ..rules() });
+    let third = waiting.deliver(A, seconds(10), ALL)[0];
+    waiting.nack(ticket(&waiting, third), seconds(0));
+    waiting.set_rules(stricter);
+    assert_eq!((waiting.dead(10), waiting.next_timer()), (vec![(0, 3)], None));
+
+    let mut out = failed_twice(Rules { attempts_max: Some(5), ..rules() });
+    let third = out.deliver(A, seconds(10), ALL);
+    out.set_rules(stricter);
+    assert!(!out.has_dead(), "who has it may still ack it");
+    out.take_back(&third);
+    assert_eq!(out.dead(10), [(0, 2)]);
+}
+
+#[test]
+fn a_changed_backoff_and_exactly_once_count_from_the_next_failure_and_ack() {
+    let backoff = |length| Some(Backoff { min: seconds(length), max: seconds(length) });
+    let mut machine = machine(Rules { backoff: backoff(100), ..rules() }, &["", ""]);
+    let first = machine.deliver(A, seconds(10), ALL);
+    machine.nack(ticket(&machine, first[0]), seconds(0));
+    machine.set_rules(Rules { backoff: backoff(5), exactly_once: true, ..rules() });
+    assert_eq!(machine.expire(seconds(10)), 1, "the second one");
+    // Exactly once, an ack that comes too late counts no more.
+    assert_eq!(machine.ack(ticket(&machine, first[1]), seconds(11)), Answer::Stale);
+    assert_eq!(machine.next_timer(), Some(seconds(15)), "the first one waits as it was told");
+    machine.expire(seconds(15));
+    assert_eq!(offsets(&machine.deliver(A, seconds(200), ALL)), [1]);
+    machine.expire(seconds(100));
+    assert_eq!(offsets(&machine.deliver(A, seconds(200), ALL)), [0]);
+}
