@@ -40,8 +40,12 @@ pub const RETENTION_SECONDS: std::ops::RangeInclusive<i64> = 600..=31 * 86_400;
 pub const RETENTION_SECONDS_DEFAULT: i64 = 7 * 86_400;
 /// How long a subscription that nobody uses lives where nothing is said, in seconds.
 pub const EXPIRATION_SECONDS_DEFAULT: i64 = 31 * 86_400;
-/// The least of that which may be set, in seconds.
-pub const EXPIRATION_SECONDS_MIN: i64 = 86_400;
+/// The least and the most of that which may be set, in seconds: the most is what protobuf's durations hold
+/// (<https://protobuf.dev/reference/protobuf/google.protobuf/#duration>).
+pub const EXPIRATION_SECONDS: std::ops::RangeInclusive<i64> = 86_400..=315_576_000_000;
+/// How exactly it is known over a restart when a subscription was last used, in seconds. It lives that much
+/// longer, and that long after a start: whoever could not use it while the server was down may come back.
+pub const LAST_USED_SECONDS: u64 = 3_600;
 /// Longest backoff, in seconds.
 pub const BACKOFF_SECONDS_MAX: i64 = 600;
 /// Most labels of a resource.

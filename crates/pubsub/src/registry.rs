@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millrace_disk::{Disk, OpenMode, write_atomically};
+use millrace_model::Micros;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -59,6 +60,9 @@ pub(crate) struct SubscriptionRecord {
     pub(crate) log: String,
     /// Of a BigQuery subscription: the first message that its table is to have.
     pub(crate) start: Option<u64>,
+    /// When it was last used, to within [`LAST_USED_SECONDS`](crate::limits::LAST_USED_SECONDS); lists of
+    /// earlier versions do not say.
+    pub(crate) last_used: Option<Micros>,
     pub(crate) resource: v1::Subscription,
 }
 
@@ -105,6 +109,8 @@ struct Entry {
     log: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_used_micros: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     progress: Option<String>,
     resource: Value,
@@ -158,11 +164,13 @@ impl Registry {
 fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
     let topics = resources.topics.values().map(|record| {
         let (log, resource) = (record.log.clone(), to_json(&record.resource)?);
-        Ok(Entry { uid: None, log, start: None, progress: None, resource })
+        Ok(Entry { uid: None, log, start: None, last_used_micros: None, progress: None, resource })
     });
     let subscriptions = resources.subscriptions.values().map(|record| {
         let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
-        Ok(Entry { uid, log, start: record.start, progress: None, resource: to_json(&record.resource)? })
+        let (start, last_used_micros) = (record.start, record.last_used.map(|time| time.0));
+        let resource = to_json(&record.resource)?;
+        Ok(Entry { uid, log, start, last_used_micros, progress: None, resource })
     });
     let snapshots = resources.snapshots.values().map(|record| {
         let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
@@ -172,6 +180,7 @@ fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
             uid,
             log,
             start: None,
+            last_used_micros: None,
             progress: Some(STANDARD.encode(progress)),
             resource: to_json(&record.resource)?,
         })
@@ -204,9 +213,9 @@ fn read_file(bytes: &[u8]) -> Result<Resources, String> {
         let uid = uid(entry.uid.as_deref())?;
         let resource: v1::Subscription = resource(entry.resource)?;
         let name = name(Kind::Subscription, &resource.name)?;
-        resources
-            .subscriptions
-            .insert(name, SubscriptionRecord { uid, log: entry.log, start: entry.start, resource });
+        let (log, start, last_used) = (entry.log, entry.start, entry.last_used_micros.map(Micros));
+        let record = SubscriptionRecord { uid, log, start, last_used, resource };
+        resources.subscriptions.insert(name, record);
     }
     for entry in file.snapshots {
         let uid = uid(entry.uid.as_deref())?;

@@ -11,7 +11,7 @@ use super::Broker;
 use crate::acklog::Commit;
 use crate::error::PubsubError;
 use crate::export::{Export, ExportFault, with_state};
-use crate::names::Name;
+use crate::names::{Kind, Name};
 use crate::proto::v1;
 use crate::registry::{Registry, RegistryError, Resources, SubscriptionRecord};
 use crate::subscription::{Settings, Subscription, table_of};
@@ -202,7 +202,10 @@ impl Broker {
     }
 
     /// A resource as it is shown.
-    pub(super) fn shown(&self, resource: v1::Subscription) -> v1::Subscription {
+    pub(super) fn shown(&self, resources: &Resources, mut resource: v1::Subscription) -> v1::Subscription {
+        let topic = Name::parse(Kind::Topic, &resource.topic).ok();
+        let topic = topic.and_then(|topic| resources.topics.get(&topic));
+        resource.topic_message_retention_duration = topic.and_then(|record| self.retention_of(record));
         with_state(resource, &self.config.exports)
     }
 

@@ -18,7 +18,7 @@ impl Broker {
         let registry = self.registry();
         let known = registry.resources().topics.iter().filter(|(name, _)| name.project == project);
         let mut topics: BTreeMap<String, v1::Topic> =
-            known.map(|(name, record)| (name.to_string(), record.resource.clone())).collect();
+            known.map(|(name, record)| (name.to_string(), self.shown_topic(record))).collect();
         if project == self.topics.project() {
             for topic in self.topics.all_own() {
                 let name = Name::new(Kind::Topic, project, topic.name());
@@ -66,7 +66,8 @@ impl Broker {
         let of_project = all.filter(|(name, _)| name.project == project);
         let named = of_project.map(|(name, record)| (name.to_string(), record.resource.clone()));
         let (subscriptions, next_page_token) = page(named, request.page_size, &request.page_token)?;
-        let subscriptions = subscriptions.into_iter().map(|resource| self.shown(resource)).collect();
+        let subscriptions =
+            subscriptions.into_iter().map(|resource| self.shown(registry.resources(), resource)).collect();
         Ok(v1::ListSubscriptionsResponse { subscriptions, next_page_token })
     }
 

@@ -1,9 +1,12 @@
 //! What is done now and then: the log is told how far subscriptions are, and what nobody wants any more
 //! goes.
 
+use std::time::Duration;
+
 use millrace_model::{Micros, Source as _};
 
 use super::Broker;
+use crate::limits::LAST_USED_SECONDS;
 use crate::subscription::Subscription;
 
 impl Broker {
@@ -16,11 +19,11 @@ impl Broker {
             self.follow_export(&subscription);
             expire_messages(&subscription, now);
             subscription.advance_cursor();
-            let expires_after = subscription.settings().expires_after;
-            if expires_after.is_some_and(|after| subscription.idle(now) > after) {
+            if self.is_forgotten(&subscription, now) {
                 self.expired("subscription", &subscription.name.to_string(), Self::delete_subscription);
             }
         }
+        self.write_down_use();
         let expired: Vec<String> = {
             let registry = self.registry();
             let snapshots = registry.resources().snapshots.values();
@@ -34,6 +37,43 @@ impl Broker {
             self.expired("snapshot", &name, Self::delete_snapshot);
         }
         self.publish_gauges(now);
+    }
+
+    /// Whether nobody has used a subscription for as long as it lives then.
+    fn is_forgotten(&self, subscription: &Subscription, now: Micros) -> bool {
+        let precision = Duration::from_secs(LAST_USED_SECONDS);
+        let idle = now.since(subscription.last_used());
+        let expires_after = subscription.settings().expires_after;
+        now.since(self.opened_at) > precision
+            && expires_after.is_some_and(|after| idle > after.saturating_add(precision))
+    }
+
+    /// Writes down when subscriptions were last used, all together when one of them is due: once in
+    /// [`LAST_USED_SECONDS`].
+    fn write_down_use(&self) {
+        let precision = Duration::from_secs(LAST_USED_SECONDS);
+        let subscriptions = self.all_subscriptions();
+        let mut registry = self.registry();
+        let known = |subscription: &Subscription| registry.resources().subscriptions.get(&subscription.name);
+        let is_due = subscriptions.iter().any(|subscription| {
+            known(subscription).is_some_and(|record| {
+                record.last_used.is_none_or(|before| subscription.last_used().since(before) >= precision)
+            })
+        });
+        if !is_due {
+            return;
+        }
+        let written = registry.change(|resources| {
+            for subscription in subscriptions {
+                if let Some(record) = resources.subscriptions.get_mut(&subscription.name) {
+                    record.last_used = Some(subscription.last_used());
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "when subscriptions were last used was not written down; it will be tried again");
+        }
     }
 
     fn expired(

@@ -7,6 +7,8 @@ mod open;
 mod schemas;
 mod snapshots;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use millrace_log::CursorConfig;
+use millrace_model::Micros;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -47,6 +50,7 @@ pub struct Broker {
     subscriptions: RwLock<HashMap<String, Arc<Subscription>>>,
     acks: Arc<AckLog>,
     clock: Clock,
+    opened_at: Micros,
     /// Tells ack ids of this life of the process from those of earlier ones.
     epoch: u32,
     holders: AtomicU64,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use millrace_disk::Disk;
 use millrace_log::{CursorStart, Log, Topic};
-use millrace_model::Source as _;
+use millrace_model::{Micros, Source as _};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -64,6 +64,7 @@ impl Broker {
             subscriptions: RwLock::new(HashMap::new()),
             acks: Arc::new(acks),
             clock: Clock::start(),
+            opened_at: Micros::now(),
             epoch: low_half(random()?),
             holders: std::sync::atomic::AtomicU64::new(0),
             streams,
@@ -74,6 +75,7 @@ impl Broker {
         });
         broker.publish_names(&resources);
         broker.remove_leftovers(&resources, &image);
+        broker.refresh_all_retention(&resources);
         for (name, record) in &resources.subscriptions {
             if let Err(error) = broker.resume(name, record, &image) {
                 // One that cannot work does not keep the others from it.
@@ -111,11 +113,14 @@ impl Broker {
                 Some(topic.create_cursor(&cursor_name, CursorStart::At(start), self.cursor_config())?)
             }
         };
-        let parts = Parts { name: name.clone(), uid: record.uid, topic, settings, progress, cursor };
+        // What an earlier version has written does not say.
+        let last_used = record.last_used.unwrap_or(self.opened_at);
+        let (name, uid) = (name.clone(), record.uid);
+        let parts = Parts { name, uid, topic, settings, progress, cursor, last_used };
         let subscription = self.start(parts);
         let start = record.start.unwrap_or_else(|| subscription.progress_floor());
         let (topic, settings) = (&subscription.topic, subscription.settings());
-        self.open_export(name, topic, millrace_model::Offset(start), &settings);
+        self.open_export(&subscription.name, topic, millrace_model::Offset(start), &settings);
         Ok(())
     }
 

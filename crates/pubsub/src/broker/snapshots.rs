@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_log::CursorStart;
 use millrace_model::{Micros, Offset, Source as _};
 
-use super::topics::checked_paths;
+use super::topics::{checked_paths, names_field};
 use super::{Broker, cursor_name, random};
 use crate::error::PubsubError;
 use crate::limits::{SNAPSHOT_SECONDS_MAX, SNAPSHOT_SECONDS_MIN};
@@ -13,7 +13,7 @@ use crate::names::{Kind, Name};
 use crate::progress::Progress;
 use crate::proto::{merge, v1};
 use crate::registry::SnapshotRecord;
-use crate::subscription::check_labels;
+use crate::subscription::{check_labels, refuse_tags};
 
 /// Fields of a snapshot that may change.
 const CHANGEABLE: [&str; 2] = ["labels", "expire_time"];
@@ -26,6 +26,7 @@ impl Broker {
         let subscription = self.subscription(&request.subscription)?;
         subscription.must_be_open()?;
         check_labels(&request.labels)?;
+        refuse_tags(&request.tags)?;
         let name = match request.name.as_str() {
             "" => {
                 Name::new(Kind::Snapshot, &subscription.name.project, &format!("snapshot-{:016x}", random()?))
@@ -97,8 +98,37 @@ impl Broker {
             let record = record.ok_or_else(|| PubsubError::not_found(&given.name))?;
             record.resource = merge(&record.resource, &given, &paths)?;
             check_labels(&record.resource.labels)?;
+            if names_field(&paths, "expire_time") {
+                self.check_expire_time(record)?;
+            }
             Ok(record.resource.clone())
         })
+    }
+
+    /// A snapshot goes at last when it would if it was made now, as what it holds back costs room.
+    fn check_expire_time(&self, record: &SnapshotRecord) -> Result<(), PubsubError> {
+        let time = record
+            .resource
+            .expire_time
+            .ok_or_else(|| PubsubError::invalid("expire_time is not set: a snapshot expires at some time"))?;
+        let topic = self.topics.log().topic(&record.log);
+        let oldest = topic.and_then(|topic| topic.backlog(Offset(record.progress.floor())).1);
+        let now = Micros::now();
+        let age = oldest.map_or(0, |published| now.since(published).as_secs());
+        let lives = SNAPSHOT_SECONDS_MAX.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
+        let now = now.0.div_euclid(1_000_000);
+        let latest = now.saturating_add(lives);
+        let is_whole = (0..1_000_000_000).contains(&time.nanos);
+        if is_whole && time.seconds > now && time.seconds <= latest {
+            return Ok(());
+        }
+        let seconds = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        let given = if is_whole { time } else { seconds(time.seconds) };
+        Err(PubsubError::invalid(format!(
+            "expire_time is later than now, {}, and not later than {}: 7 days from now less the age of the snapshot's oldest message; it is {given}",
+            seconds(now),
+            seconds(latest)
+        )))
     }
 
     pub(crate) fn delete_snapshot(&self, text: &str) -> Result<(), PubsubError> {

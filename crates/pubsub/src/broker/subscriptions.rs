@@ -5,14 +5,14 @@ use std::sync::Arc;
 use millrace_log::CursorStart;
 use millrace_model::{Micros, Offset};
 
-use super::topics::checked_paths;
+use super::topics::{checked_paths, names_field};
 use super::{Broker, cursor_name, random};
 use crate::error::PubsubError;
 use crate::names::{Kind, Name};
 use crate::progress::{Change, Progress};
 use crate::proto::{merge, v1};
 use crate::registry::SubscriptionRecord;
-use crate::subscription::{Parts, Settings, Use};
+use crate::subscription::{Parts, Settings, Use, refuse_tags};
 
 /// Fields of a subscription that may change.
 const CHANGEABLE: [&str; 13] = [
@@ -50,6 +50,7 @@ impl Broker {
         resource: v1::Subscription,
     ) -> Result<v1::Subscription, PubsubError> {
         let name = Name::parse(Kind::Subscription, &resource.name)?;
+        refuse_tags(&resource.tags)?;
         let settings = Settings::new(resource, &self.config)?;
         let mut registry = self.registry();
         if registry.resources().subscriptions.contains_key(&name) {
@@ -62,6 +63,7 @@ impl Broker {
             )));
         }
         let topic = self.topics.find(&settings.resource.topic)?;
+        self.check_dead_letter_topic(&settings)?;
         self.check_export(registry.resources(), &name, &topic, &settings)?;
         let uid = random()?;
         let cursor_name = cursor_name(Kind::Subscription, uid);
@@ -72,7 +74,9 @@ impl Broker {
         let (log, resource) = (topic.name().to_owned(), settings.resource.clone());
         let start = settings.export.is_some().then(|| progress.floor());
         let topic_name = Name::parse(Kind::Topic, &resource.topic)?;
-        let record = SubscriptionRecord { uid, log, start, resource: resource.clone() };
+        let last_used = Micros::now();
+        let record =
+            SubscriptionRecord { uid, log, start, last_used: Some(last_used), resource: resource.clone() };
         let made = placed.map_err(PubsubError::from).and_then(|()| {
             registry.change(|resources| {
                 resources.subscriptions.insert(name.clone(), record);
@@ -85,14 +89,22 @@ impl Broker {
             let _ = topic.delete_cursor(&cursor_name);
             return Err(error);
         }
-        self.refresh_retention(registry.resources(), &topic_name)?;
-        let parts = Parts { name, uid, topic, settings, progress, cursor: Some(cursor) };
+        self.refresh_retention(registry.resources(), &topic_name);
+        let parts = Parts { name, uid, topic, settings, progress, cursor: Some(cursor), last_used };
         let subscription = self.start(parts);
         if let Some(start) = start {
             let (topic, settings) = (&subscription.topic, subscription.settings());
             self.open_export(&subscription.name, topic, Offset(start), &settings);
         }
-        Ok(self.shown(resource))
+        Ok(self.shown(registry.resources(), resource))
+    }
+
+    /// A dead-letter topic is there when it is named. When it is deleted later, dead letters wait for it.
+    fn check_dead_letter_topic(&self, settings: &Settings) -> Result<(), PubsubError> {
+        match &settings.dead_letter_topic {
+            Some(name) => self.topics.find(name).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn get_subscription(&self, text: &str) -> Result<v1::Subscription, PubsubError> {
@@ -100,7 +112,8 @@ impl Broker {
         let registry = self.registry();
         let record = registry.resources().subscriptions.get(&name);
         let resource = record.map(|record| record.resource.clone());
-        resource.map(|resource| self.shown(resource)).ok_or_else(|| PubsubError::not_found(text))
+        let shown = resource.map(|resource| self.shown(registry.resources(), resource));
+        shown.ok_or_else(|| PubsubError::not_found(text))
     }
 
     pub(crate) fn update_subscription(
@@ -115,6 +128,10 @@ impl Broker {
         let record = found.ok_or_else(|| PubsubError::not_found(&given.name))?;
         let merged = merge(&record.resource, &given, &paths)?;
         let settings = Settings::new(merged, &self.config)?;
+        // Its other fields may change also when its dead-letter topic was deleted.
+        if names_field(&paths, "dead_letter_policy") {
+            self.check_dead_letter_topic(&settings)?;
+        }
         let resource = settings.resource.clone();
         if resource.bigquery_config.is_some() != record.resource.bigquery_config.is_some() {
             return Err(PubsubError::precondition(format!(
@@ -135,10 +152,12 @@ impl Broker {
             Some(resources) => self.change_export(&resources, &record, &settings, change)?,
         }
         if let Ok(topic) = Name::parse(Kind::Topic, &resource.topic) {
-            self.refresh_retention(registry.resources(), &topic)?;
+            self.refresh_retention(registry.resources(), &topic);
         }
-        self.subscription(&resource.name)?.set_settings(settings);
-        Ok(self.shown(resource))
+        let subscription = self.subscription(&resource.name)?;
+        subscription.touch();
+        subscription.set_settings(settings);
+        Ok(self.shown(registry.resources(), resource))
     }
 
     pub(crate) fn delete_subscription(&self, text: &str) -> Result<(), PubsubError> {
@@ -154,6 +173,9 @@ impl Broker {
         }
         drop(self.acks.commit(record.uid, vec![Change::Removed]));
         self.publish_names(registry.resources());
+        if let Ok(topic) = Name::parse(Kind::Topic, &record.resource.topic) {
+            self.refresh_retention(registry.resources(), &topic);
+        }
         let is_nameless = record.resource.topic == crate::subscription::DELETED_TOPIC;
         self.remove_unused(registry.resources(), is_nameless.then_some(record.log));
         Ok(())
@@ -163,11 +185,15 @@ impl Broker {
     pub(crate) fn detach_subscription(&self, text: &str) -> Result<(), PubsubError> {
         let name = Name::parse(Kind::Subscription, text)?;
         let mut registry = self.registry();
-        registry.change(|resources| {
+        let topic = registry.change(|resources| {
             let record = resources.subscriptions.get_mut(&name);
-            record.ok_or_else(|| PubsubError::not_found(text))?.resource.detached = true;
-            Ok(())
+            let record = record.ok_or_else(|| PubsubError::not_found(text))?;
+            record.resource.detached = true;
+            Ok(record.resource.topic.clone())
         })?;
+        if let Ok(topic) = Name::parse(Kind::Topic, &topic) {
+            self.refresh_retention(registry.resources(), &topic);
+        }
         let subscription = self.subscription(text)?;
         self.close_export(&subscription);
         subscription.set_use(Use::Detached);

@@ -1,5 +1,6 @@
 //! Topics: making, showing, changing, deleting.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,15 @@ use crate::error::PubsubError;
 use crate::intake::Intake;
 use crate::names::{Kind, Name};
 use crate::proto::{merge, v1};
-use crate::registry::{Resources, TopicRecord};
+use crate::registry::{Resources, SubscriptionRecord, TopicRecord};
 use crate::schema::DELETED_SCHEMA;
-use crate::subscription::{DELETED_TOPIC, check_labels, check_retention};
+use crate::subscription::{DELETED_TOPIC, check_labels, check_retention, refuse_tags};
 
 /// What the log's names of topics begin with that cannot have their own.
 const NAMELESS_PREFIX: &str = "pubsub-topic-";
 
 /// Fields of a topic that may change.
-const CHANGEABLE: [&str; 8] = [
+const CHANGEABLE: [&str; 7] = [
     "labels",
     "message_retention_duration",
     "message_storage_policy",
@@ -26,12 +27,13 @@ const CHANGEABLE: [&str; 8] = [
     "schema_settings",
     "ingestion_data_source_settings",
     "message_transforms",
-    "tags",
 ];
 
 impl Broker {
     pub(crate) fn create_topic(&self, mut resource: v1::Topic) -> Result<v1::Topic, PubsubError> {
         let name = Name::parse(Kind::Topic, &resource.name)?;
+        refuse_tags(&resource.tags)?;
+        resource.satisfies_pzs = false;
         let mut registry = self.registry();
         self.check(&resource, registry.resources())?;
         if registry.resources().topics.contains_key(&name) || self.topics.own(&name).is_some() {
@@ -63,7 +65,7 @@ impl Broker {
     pub(crate) fn get_topic(&self, text: &str) -> Result<v1::Topic, PubsubError> {
         let name = Name::parse(Kind::Topic, text)?;
         if let Some(record) = self.registry().resources().topics.get(&name) {
-            return Ok(record.resource.clone());
+            return Ok(self.shown_topic(record));
         }
         self.topics.own(&name).map(|_| own_topic(&name)).ok_or_else(|| PubsubError::not_found(text))
     }
@@ -74,8 +76,13 @@ impl Broker {
         let paths = checked_paths(request.update_mask, &CHANGEABLE, "a topic")?;
         let mut registry = self.registry();
         let record = self.record_of(registry.resources(), &name, &given.name)?;
-        let resource = merge(&record.resource, &given, &paths)?;
+        let resource = merge(&self.shown_topic(&record), &given, &paths)?;
         self.check(&resource, registry.resources())?;
+        if resource.message_retention_duration.is_some() && self.config.kept_topics.contains(&record.log) {
+            return Err(PubsubError::precondition(format!(
+                "{name} is filled or read by this server itself, and kept as long as the configuration says: set log.retention_hours, or retention_hours of its [[topic]]"
+            )));
+        }
         registry.change(|resources| {
             resources
                 .topics
@@ -83,8 +90,25 @@ impl Broker {
             Ok(())
         })?;
         self.publish_names(registry.resources());
-        self.refresh_retention(registry.resources(), &name)?;
+        self.refresh_retention(registry.resources(), &name);
         Ok(resource)
+    }
+
+    /// A topic as it is shown: without what plays no part, though a list says it that was written by an
+    /// earlier version, or before the configuration named the topic.
+    pub(super) fn shown_topic(&self, record: &TopicRecord) -> v1::Topic {
+        v1::Topic {
+            message_retention_duration: self.retention_of(record),
+            message_storage_policy: None,
+            tags: BTreeMap::new(),
+            ..record.resource.clone()
+        }
+    }
+
+    /// How long a topic keeps messages by its own word.
+    pub(super) fn retention_of(&self, record: &TopicRecord) -> Option<prost_types::Duration> {
+        let is_kept = self.config.kept_topics.contains(&record.log);
+        record.resource.message_retention_duration.filter(|_| !is_kept)
     }
 
     /// Deletes a topic. Its subscriptions stay, with the messages that they have.
@@ -132,21 +156,38 @@ impl Broker {
         Ok(TopicRecord { log: own.name().to_owned(), resource: own_topic(name) })
     }
 
-    /// A topic of the log keeps messages as long as the longest of the topic and its subscriptions says.
-    /// Topics that the configuration names keep its settings.
-    pub(super) fn refresh_retention(&self, resources: &Resources, name: &Name) -> Result<(), PubsubError> {
-        let Some(record) = resources.topics.get(name) else { return Ok(()) };
-        if self.config.kept_topics.contains(&record.log) {
-            return Ok(());
+    /// A topic of the log keeps messages as long as the longest of the configuration, the topic and its
+    /// subscriptions says.
+    pub(super) fn refresh_retention(&self, resources: &Resources, name: &Name) {
+        let Some(record) = resources.topics.get(name) else { return };
+        let of_topic = resources.subscriptions.values().filter(|one| one.log == record.log);
+        let longest = of_topic.filter_map(wanted_retention).max();
+        self.set_retention(record, longest.unwrap_or_default());
+    }
+
+    /// The same for all topics: the configuration may be another one than before.
+    pub(super) fn refresh_all_retention(&self, resources: &Resources) {
+        let mut longest: HashMap<&str, Duration> = HashMap::new();
+        for subscription in resources.subscriptions.values() {
+            let wanted = wanted_retention(subscription).unwrap_or_default();
+            let longest = longest.entry(&subscription.log).or_default();
+            *longest = wanted.max(*longest);
         }
-        let of_subscriptions = resources.subscriptions.values().filter(|one| one.log == record.log);
-        let longest = of_subscriptions
-            .filter_map(|one| one.resource.message_retention_duration)
-            .filter_map(|duration| Duration::try_from(duration).ok())
-            .max();
-        let config = self.topic_config(&record.resource, longest.unwrap_or_default());
-        self.topics.log().create_topic(&record.log, config)?;
-        Ok(())
+        for record in resources.topics.values() {
+            self.set_retention(record, longest.get(record.log.as_str()).copied().unwrap_or_default());
+        }
+    }
+
+    /// Topics that the configuration names keep its settings.
+    fn set_retention(&self, record: &TopicRecord, of_subscriptions: Duration) {
+        let log = self.topics.log();
+        if self.config.kept_topics.contains(&record.log) || log.topic(&record.log).is_none() {
+            return;
+        }
+        let config = self.topic_config(&record.resource, of_subscriptions);
+        if let Err(error) = log.create_topic(&record.log, config) {
+            tracing::warn!(topic = record.resource.name, %error, "how long a topic keeps messages was not changed; it will be at the next start");
+        }
     }
 
     fn topic_config(&self, resource: &v1::Topic, of_subscriptions: Duration) -> TopicConfig {
@@ -180,6 +221,12 @@ impl Broker {
     }
 }
 
+/// How long a topic keeps messages for a subscription.
+fn wanted_retention(record: &SubscriptionRecord) -> Option<Duration> {
+    let wanted = record.resource.message_retention_duration.filter(|_| !record.resource.detached);
+    wanted.and_then(|duration| Duration::try_from(duration).ok())
+}
+
 /// A topic of the log that was not made here.
 pub(super) fn own_topic(name: &Name) -> v1::Topic {
     let state = v1::topic::State::Active.into();
@@ -206,6 +253,11 @@ pub(super) fn checked_paths(
     Ok(paths)
 }
 
+/// Whether an update changes a field, or a part of it.
+pub(super) fn names_field(paths: &[String], field: &str) -> bool {
+    paths.iter().any(|path| path.split('.').next() == Some(field))
+}
+
 fn check(resource: &v1::Topic) -> Result<(), PubsubError> {
     check_labels(&resource.labels)?;
     resource.message_retention_duration.as_ref().map(check_retention).transpose()?;
@@ -213,6 +265,8 @@ fn check(resource: &v1::Topic) -> Result<(), PubsubError> {
         "ingestion_data_source_settings are not served: publish to the topic"
     } else if !resource.kms_key_name.is_empty() {
         "kms_key_name is not served: put the data directory on an encrypted disk"
+    } else if resource.message_storage_policy.is_some() {
+        "message_storage_policy is not served: messages are stored where the data directory is"
     } else {
         return Ok(());
     };

@@ -27,7 +27,9 @@ pub(crate) use answers::{Answers, Verdict};
 pub(crate) use export::{ExportSettings, table_of};
 pub(crate) use fetch::timestamp;
 pub(crate) use pump::pump;
-pub(crate) use settings::{DELETED_TOPIC, Settings, check_deadline, check_labels, check_retention};
+pub(crate) use settings::{
+    DELETED_TOPIC, Settings, check_deadline, check_labels, check_retention, refuse_tags,
+};
 
 /// A clock that never goes back.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +77,8 @@ pub(crate) struct Subscription {
     wakers: Mutex<HashMap<Holder, Arc<Notify>>>,
     /// Told when a timer comes before the one that the pump sleeps for, or a dead letter waits.
     hurry: Notify,
+    /// Told when dead letters that could not be forwarded may be taken now.
+    retry: Notify,
     /// When the pump wakes by itself, in microseconds of the clock; changed under the machine's lock.
     planned: AtomicU64,
     state: watch::Sender<Use>,
@@ -92,6 +96,7 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) progress: Progress,
     pub(crate) cursor: Option<Cursor>,
+    pub(crate) last_used: Micros,
 }
 
 /// What a list of subscriptions shows beside the resource.
@@ -107,7 +112,7 @@ pub(crate) struct Figures {
 
 impl Subscription {
     pub(crate) fn new(parts: Parts, acks: Arc<AckLog>, clock: Clock, epoch: u32) -> Self {
-        let Parts { name, uid, topic, settings, progress, cursor } = parts;
+        let Parts { name, uid, topic, settings, progress, cursor, last_used } = parts;
         let end = topic.bounds().end.0;
         let state = if settings.resource.detached { Use::Detached } else { Use::Open };
         Self {
@@ -120,12 +125,13 @@ impl Subscription {
             available: Notify::new(),
             wakers: Mutex::default(),
             hurry: Notify::new(),
+            retry: Notify::new(),
             planned: AtomicU64::new(u64::MAX),
             state: watch::Sender::new(state),
             acks,
             clock,
             cursor: Mutex::new(cursor),
-            last_used: AtomicI64::new(Micros::now().0),
+            last_used: AtomicI64::new(last_used.0),
         }
     }
 
@@ -143,8 +149,10 @@ impl Subscription {
     pub(crate) fn set_settings(&self, settings: Settings) {
         let rules = settings.rules;
         self.settings.send_replace(Arc::new(settings));
-        // Nothing is decided by it now, so nothing has to be written down.
-        lock(&self.machine).set_rules(rules);
+        // Nothing is done with by it, so nothing has to be written down.
+        let ((), _) = self.change(|machine, _| machine.set_rules(rules));
+        // Dead letters may have another topic now.
+        self.retry.notify_one();
         self.available.notify_one();
     }
 
@@ -197,9 +205,9 @@ impl Subscription {
         Ok(())
     }
 
-    /// How long nobody has used it.
-    pub(crate) fn idle(&self, now: Micros) -> std::time::Duration {
-        now.since(Micros(self.last_used.load(Ordering::Relaxed)))
+    /// When somebody last used it.
+    pub(crate) fn last_used(&self) -> Micros {
+        Micros(self.last_used.load(Ordering::Relaxed))
     }
 
     /// Notes that somebody uses it, though nothing was asked for.

@@ -41,6 +41,7 @@ pub(crate) async fn pump(subscription: Arc<Subscription>, topics: Arc<Topics>) {
             },
             () = tokio::time::sleep_until(wake.into()) => subscription.timers_ended(),
             () = subscription.hurry.notified() => {}
+            () = subscription.retry.notified() => forward_at = Instant::now(),
             changed = state.changed() => {
                 if changed.is_err() || *state.borrow() != Use::Open {
                     return;

@@ -43,6 +43,7 @@ impl Settings {
     /// Checks a resource and fills in what it does not say.
     pub(crate) fn new(mut resource: v1::Subscription, config: &PubsubConfig) -> Result<Self, PubsubError> {
         refuse_what_is_not_served(&resource)?;
+        ignore_what_is_not_kept(&mut resource);
         let export = ExportSettings::new(&mut resource, config)?;
         check_labels(&resource.labels)?;
         let seconds = &mut resource.ack_deadline_seconds;
@@ -106,6 +107,24 @@ fn refuse_what_is_not_served(resource: &v1::Subscription) -> Result<(), PubsubEr
     Ok(())
 }
 
+/// What only the server says, and what only a new resource may say.
+fn ignore_what_is_not_kept(resource: &mut v1::Subscription) {
+    resource.topic_message_retention_duration = None;
+    resource.analytics_hub_subscription_info = None;
+    // Only lists of an earlier version have any.
+    resource.tags.clear();
+}
+
+/// Refuses the tags of a new resource.
+pub(crate) fn refuse_tags(tags: &std::collections::BTreeMap<String, String>) -> Result<(), PubsubError> {
+    match tags.is_empty() {
+        true => Ok(()),
+        false => Err(PubsubError::unimplemented(
+            "tags are not served: there are no policies here that they could select; use labels",
+        )),
+    }
+}
+
 /// Checks an ack deadline that is no nack.
 pub(crate) fn check_deadline(seconds: i32) -> Result<(), PubsubError> {
     if limits::ACK_DEADLINE_SECONDS.contains(&seconds) {
@@ -122,7 +141,8 @@ pub(crate) fn check_retention(duration: &prost_types::Duration) -> Result<Durati
 }
 
 fn check_expiration(ttl: &prost_types::Duration) -> Result<Duration, PubsubError> {
-    between("expiration_policy.ttl", ttl, limits::EXPIRATION_SECONDS_MIN, i64::MAX)
+    let (min, max) = limits::EXPIRATION_SECONDS.into_inner();
+    between("expiration_policy.ttl", ttl, min, max)
 }
 
 fn check_retry_policy(policy: &mut v1::RetryPolicy) -> Result<Backoff, PubsubError> {
@@ -179,17 +199,20 @@ fn between(
     min: i64,
     max: i64,
 ) -> Result<Duration, PubsubError> {
-    let std = Duration::try_from(*duration).ok();
+    // What protobuf does not allow could not be shown as JSON, or written down. prost's own conversion
+    // overflows for the smallest number of seconds.
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let seconds = u64::try_from(duration.seconds).ok();
+    let std = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
     let inside = |duration: &Duration| {
         let (min, max) = (min.unsigned_abs(), max.unsigned_abs());
         *duration >= Duration::from_secs(min) && *duration <= Duration::from_secs(max)
     };
     std.filter(inside).ok_or_else(|| {
-        let given = format!("{}.{:09}", duration.seconds, duration.nanos.unsigned_abs());
-        PubsubError::invalid(match max {
-            i64::MAX => format!("{what} is at least {min} seconds, not {given}"),
-            _ => format!("{what} is {min} to {max} seconds, not {given}"),
-        })
+        let prost_types::Duration { seconds, nanos } = duration;
+        PubsubError::invalid(format!(
+            "{what} is {min} to {max} seconds, not {seconds} and {nanos} nanoseconds"
+        ))
     })
 }
 
@@ -244,7 +267,24 @@ mod tests {
                     expiration_policy: Some(v1::ExpirationPolicy { ttl: seconds(60) }),
                     ..base()
                 },
-                "at least 86400 seconds",
+                "86400 to 315576000000 seconds, not 60 and 0 nanoseconds",
+            ),
+            (
+                v1::Subscription {
+                    expiration_policy: Some(v1::ExpirationPolicy { ttl: seconds(i64::MAX) }),
+                    ..base()
+                },
+                "86400 to 315576000000 seconds",
+            ),
+            (
+                v1::Subscription {
+                    message_retention_duration: Some(prost_types::Duration {
+                        seconds: 700,
+                        nanos: 1_000_000_000,
+                    }),
+                    ..base()
+                },
+                "not 700 and 1000000000 nanoseconds",
             ),
             (v1::Subscription { dead_letter_policy: Some(dead(4)), ..base() }, "5 to 100, not 4"),
             (v1::Subscription { filter: "nonsense".to_owned(), ..base() }, "filter is not valid at byte 0"),
