@@ -9,6 +9,7 @@ use crate::broker::{Broker, blocking};
 use crate::error::{INVALID_ACK_ID, PubsubError, TRY_AGAIN};
 use crate::limits::{ACK_REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, RESPONSE_MESSAGES_MAX};
 use crate::machine::Room;
+use crate::names::Kind;
 use crate::proto::v1;
 use crate::subscription::Verdict;
 
@@ -38,6 +39,7 @@ pub(super) async fn list_topics(
     broker: Arc<Broker>,
     request: v1::ListTopicsRequest,
 ) -> Answer<v1::ListTopicsResponse> {
+    check_page_token(&request.page_token, &request.project, Kind::Topic)?;
     blocking(&broker, move |broker| broker.list_topics(&request)).await
 }
 
@@ -45,6 +47,7 @@ pub(super) async fn list_topic_subscriptions(
     broker: Arc<Broker>,
     request: v1::ListTopicSubscriptionsRequest,
 ) -> Answer<v1::ListTopicSubscriptionsResponse> {
+    check_page_token(&request.page_token, "projects", Kind::Subscription)?;
     blocking(&broker, move |broker| broker.list_topic_subscriptions(&request)).await
 }
 
@@ -52,6 +55,7 @@ pub(super) async fn list_topic_snapshots(
     broker: Arc<Broker>,
     request: v1::ListTopicSnapshotsRequest,
 ) -> Answer<v1::ListTopicSnapshotsResponse> {
+    check_page_token(&request.page_token, "projects", Kind::Snapshot)?;
     blocking(&broker, move |broker| broker.list_topic_snapshots(&request)).await
 }
 
@@ -88,6 +92,7 @@ pub(super) async fn list_subscriptions(
     broker: Arc<Broker>,
     request: v1::ListSubscriptionsRequest,
 ) -> Answer<v1::ListSubscriptionsResponse> {
+    check_page_token(&request.page_token, &request.project, Kind::Subscription)?;
     blocking(&broker, move |broker| broker.list_subscriptions(&request)).await
 }
 
@@ -135,6 +140,7 @@ pub(super) async fn list_snapshots(
     broker: Arc<Broker>,
     request: v1::ListSnapshotsRequest,
 ) -> Answer<v1::ListSnapshotsResponse> {
+    check_page_token(&request.page_token, &request.project, Kind::Snapshot)?;
     blocking(&broker, move |broker| broker.list_snapshots(&request)).await
 }
 
@@ -220,4 +226,20 @@ fn check_ids(ids: &[String]) -> Answer<()> {
         )));
     }
     Ok(())
+}
+
+/// A page token is the last name of the page before. One of another list would answer with a page that has
+/// nothing to do with it, or with an empty one, as if there were no more.
+pub(super) fn check_page_token(token: &str, parent: &str, kind: Kind) -> Answer<()> {
+    let within = token.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'));
+    if token.is_empty() || (within && token.split('/').nth(2) == Some(kind.word())) {
+        return Ok(());
+    }
+    Err(foreign_page_token(token))
+}
+
+pub(super) fn foreign_page_token(token: &str) -> PubsubError {
+    PubsubError::invalid(format!(
+        "page_token {token:?} is none of this list: it is the next_page_token of the page before"
+    ))
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::Method as Verb;
 
+use super::api::{check_page_token, foreign_page_token};
 use super::methods::Methods;
 use crate::broker::{Broker, blocking};
 use crate::error::PubsubError;
+use crate::names::Kind;
 use crate::proto::v1;
 
 type Answer<T> = Result<T, PubsubError>;
@@ -81,6 +83,7 @@ async fn get(broker: Arc<Broker>, request: v1::GetSchemaRequest) -> Answer<v1::S
 }
 
 async fn list(broker: Arc<Broker>, request: v1::ListSchemasRequest) -> Answer<v1::ListSchemasResponse> {
+    check_page_token(&request.page_token, &request.parent, Kind::Schema)?;
     blocking(&broker, move |broker| broker.list_schemas(&request)).await
 }
 
@@ -88,6 +91,10 @@ async fn list_revisions(
     broker: Arc<Broker>,
     request: v1::ListSchemaRevisionsRequest,
 ) -> Answer<v1::ListSchemaRevisionsResponse> {
+    // Revisions are counted.
+    if !request.page_token.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(foreign_page_token(&request.page_token));
+    }
     blocking(&broker, move |broker| broker.list_schema_revisions(&request)).await
 }
 
