@@ -16,8 +16,8 @@ use crate::error::PubsubError;
 use crate::proto::{Named, from_json, to_json};
 
 pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Grpc = Box<dyn Fn(Arc<Broker>, Request) -> BoxFuture<Response> + Send + Sync>;
-type Rest = Box<dyn Fn(Arc<Broker>, Value) -> BoxFuture<Result<Value, PubsubError>> + Send + Sync>;
+pub(super) type Grpc = Box<dyn Fn(Arc<Broker>, Request) -> BoxFuture<Response> + Send + Sync>;
+pub(super) type Rest = Box<dyn Fn(Arc<Broker>, Value) -> BoxFuture<Result<Value, PubsubError>> + Send + Sync>;
 
 /// A method.
 pub(super) struct Method {
@@ -29,27 +29,27 @@ pub(super) struct Method {
     pub(super) rest: Rest,
     /// The field that a body in REST is, where it is not the whole request.
     pub(super) body_field: Option<&'static str>,
-    verb: Verb,
+    pub(super) verb: Verb,
     /// The path in REST: `{field=collections}`, perhaps a suffix, perhaps `:verb`.
-    template: Template,
+    pub(super) template: Template,
 }
 
 /// A path, for instance `{topic=projects/*/topics/*}/snapshots` or `...:publish`.
-struct Template {
+pub(super) struct Template {
     /// The field that the name in the path is put into.
-    field: &'static str,
+    pub(super) field: &'static str,
     /// The name's parts: words, or `*`.
     parts: Vec<&'static str>,
     /// What follows the name, for lists.
-    suffix: Option<&'static str>,
+    pub(super) suffix: Option<&'static str>,
     /// What follows a colon.
-    verb: Option<&'static str>,
+    pub(super) verb: Option<&'static str>,
 }
 
 /// All methods.
 pub(super) struct Methods {
-    by_path: HashMap<&'static str, usize>,
-    all: Vec<Method>,
+    pub(super) by_path: HashMap<&'static str, usize>,
+    pub(super) all: Vec<Method>,
 }
 
 impl Methods {
@@ -66,9 +66,10 @@ impl Methods {
         })
     }
 
-    /// Whether a path has other verbs.
-    pub(super) fn has_path(&self, path: &str) -> bool {
-        self.all.iter().any(|method| method.template.name_in(path).is_some())
+    /// The verbs that a path of REST takes.
+    pub(super) fn verbs(&self, path: &str) -> Vec<&str> {
+        let of_path = self.all.iter().filter(|method| method.template.name_in(path).is_some());
+        of_path.map(|method| method.verb.as_str()).collect()
     }
 
     pub(super) fn all() -> Self {
@@ -77,6 +78,7 @@ impl Methods {
         methods.add_subscriber();
         methods.add_snapshots();
         methods.add_schemas();
+        methods.add_iam();
         methods
     }
 
@@ -262,6 +264,18 @@ impl Methods {
         });
         let grpc: Grpc =
             Box::new(move |broker, request| Box::pin(grpc::unary(broker, request, handler.clone())));
+        self.add_with(path, verb, template, grpc, rest);
+    }
+
+    /// Adds a method whose messages have no descriptor here.
+    pub(super) fn add_with(
+        &mut self,
+        path: &'static str,
+        verb: Verb,
+        template: &'static str,
+        grpc: Grpc,
+        rest: Rest,
+    ) {
         self.by_path.insert(path, self.all.len());
         let name = path.rsplit('/').next().unwrap_or(path);
         let template = Template::new(template);

@@ -2,6 +2,7 @@
 
 mod api;
 mod grpc;
+mod iam;
 mod methods;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod rest;
@@ -30,8 +31,8 @@ struct Server {
 }
 
 impl Broker {
-    /// The services Publisher, Subscriber and SchemaService, over gRPC and REST. Who may ask at all is decided before, by
-    /// whoever opens the port.
+    /// The services Publisher, Subscriber and SchemaService, and of IAMPolicy what clients ask at their start, over gRPC and
+    /// REST. Who may ask at all is decided before, by whoever opens the port.
     pub fn router(self: &Arc<Self>) -> Router {
         let server = Arc::new(Server { broker: Arc::clone(self), methods: Methods::all() });
         Router::new().fallback(handle).with_state(server)

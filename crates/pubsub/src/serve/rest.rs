@@ -6,11 +6,15 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use prost::Message as _;
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
+use tonic_types::{ErrorInfo, pb};
 
 use super::{Server, count, too_many};
 use crate::budget::Counted;
@@ -161,8 +165,10 @@ fn decoded(text: &str) -> Result<String, Status> {
 }
 
 fn unknown(server: &Server, verb: &Method, path: &str) -> Status {
-    if server.methods.has_path(path) {
-        return PubsubError::unimplemented(format!("{path} has other methods than {verb}")).into();
+    let verbs = server.methods.verbs(path);
+    if !verbs.is_empty() {
+        let verbs = verbs.join(", ");
+        return PubsubError::unimplemented(format!("{path} has other methods than {verb}: {verbs}")).into();
     }
     let instead = if path == "/" {
         "this is a Pub/Sub port: set PUBSUB_EMULATOR_HOST to it, or ask for /v1/projects/PROJECT/topics"
@@ -193,7 +199,29 @@ fn error(status: &Status) -> Response {
         Code::DataLoss => (500, "DATA_LOSS"),
         Code::Unauthenticated => (401, "UNAUTHENTICATED"),
     };
-    let body = json!({"error": {"code": http, "message": status.message(), "status": name}});
+    let mut error = json!({"code": http, "message": status.message(), "status": name});
+    let details = details(status);
+    if !details.is_empty() {
+        error["details"] = Value::Array(details);
+    }
+    let body = json!({"error": error});
     let http = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (http, axum::Json(body)).into_response()
+}
+
+/// What a status carries beside its text, for instance which ack ids are not good.
+fn details(status: &Status) -> Vec<Value> {
+    let carried = pb::Status::decode(status.details()).unwrap_or_default();
+    carried.details.iter().map(detail).collect()
+}
+
+/// An Any, as proto3's JSON mapping writes it. This server makes ErrorInfo only; another kind would be shown by
+/// its bytes rather than be left out.
+fn detail(any: &prost_types::Any) -> Value {
+    match pb::ErrorInfo::decode(any.value.as_slice()) {
+        Ok(info) if any.type_url == ErrorInfo::TYPE_URL => json!({
+            "@type": any.type_url, "reason": info.reason, "domain": info.domain, "metadata": info.metadata,
+        }),
+        _ => json!({"@type": any.type_url, "value": STANDARD.encode(&any.value)}),
+    }
 }
