@@ -1,12 +1,16 @@
 //! The services as clients see them, in this process, over a disk that loses what was not synced.
 
 mod backlog;
+mod calls;
 mod ends;
 mod export_writers;
 mod exports;
 mod input;
+mod limits;
 mod push;
+mod refusals;
 mod resources;
+mod rest_table;
 mod schemas;
 mod sizes;
 mod streams;
