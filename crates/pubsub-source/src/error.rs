@@ -40,7 +40,8 @@ impl SourceError {
         let at = config.endpoint.address();
         if error.is_authentication() {
             return Self::Credentials(format!(
-                "there are no credentials for {at}: {error}; {}",
+                "there are no credentials for {at}: {}; {}",
+                with_sources(error),
                 credentials_hint(config)
             ));
         }

@@ -77,6 +77,11 @@ impl World {
         format!("projects/{}/subscriptions/sub", self.project)
     }
 
+    /// What the service answers with, for a listener of another kind.
+    pub fn router(&self) -> axum::Router {
+        self.own.as_ref().and_then(|own| own.server.as_ref()).unwrap().broker.router()
+    }
+
     /// The power goes, and comes back.
     pub async fn restart(&mut self) {
         let own = self.own.as_mut().unwrap();

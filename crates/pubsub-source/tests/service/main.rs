@@ -7,7 +7,9 @@
 )]
 
 mod common;
+mod credentials;
 mod lease;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
