@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use millrace_disk::sim::SimDisk;
-use millrace_log::{Log, LogConfig};
-use millrace_model::Micros;
+use millrace_log::{Log, LogConfig, Topic};
+use millrace_model::{Micros, Offset, Source as _};
 use tokio::runtime::Runtime;
 
 use crate::machine::Room;
@@ -28,6 +28,8 @@ use crate::{Broker, PubsubConfig, PubsubError};
 
 const TOPIC: &str = "projects/p/topics/top";
 const SUBSCRIPTION: &str = "projects/p/subscriptions/sub";
+/// No wait takes that long.
+const WAIT_MAX: Duration = Duration::from_secs(120);
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 
@@ -129,6 +131,19 @@ impl Rig {
         self.pull_from(SUBSCRIPTION)
     }
 
+    /// Pulls until something comes: for what happens by itself.
+    fn pull_late(&self) -> Vec<v1::ReceivedMessage> {
+        let subscription = self.broker.subscription(SUBSCRIPTION).unwrap();
+        loop {
+            let received = self.pull();
+            if !received.is_empty() {
+                return received;
+            }
+            let told = async { tokio::time::timeout(WAIT_MAX, subscription.available.notified()).await };
+            self.runtime.block_on(told).unwrap();
+        }
+    }
+
     fn nack(&self, message: &v1::ReceivedMessage) {
         let subscription = self.broker.subscription(SUBSCRIPTION).unwrap();
         subscription.modify_deadlines(vec![message.ack_id.clone()], &[0]).unwrap();
@@ -192,16 +207,10 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, PubsubError>, code: tonic::Code
     assert!(error.to_string().contains(part), "{error}");
 }
 
-/// Waits for what happens by itself.
+/// Waits until a topic has one message.
 #[track_caller]
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..6_000 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("never: {what}");
+fn has_one_message(topic: &Topic) {
+    assert_eq!(topic.wait(Offset::ZERO, WAIT_MAX), Offset(1));
 }
 
 /// Counters by name, with whatever labels.

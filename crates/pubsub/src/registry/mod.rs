@@ -1,6 +1,8 @@
 //! Which topics, subscriptions and snapshots there are, durably: one JSON file, written whole or not at
 //! all. Resources stand in it as the REST API shows them.
 
+mod texts;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::error::PubsubError;
 use crate::names::{Kind, Name};
 use crate::progress::Progress;
 use crate::proto::{Named, from_json, to_json, v1};
+use texts::Texts;
 
 const FORMAT: u32 = 1;
 /// A file larger than this is none of ours.
@@ -45,7 +48,7 @@ pub enum RegistryError {
 }
 
 /// A topic.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TopicRecord {
     /// Its name in the log.
     pub(crate) log: String,
@@ -53,7 +56,7 @@ pub(crate) struct TopicRecord {
 }
 
 /// A subscription.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SubscriptionRecord {
     pub(crate) uid: Uid,
     /// Its topic's name in the log.
@@ -67,7 +70,7 @@ pub(crate) struct SubscriptionRecord {
 }
 
 /// A snapshot: how far a subscription was.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SnapshotRecord {
     pub(crate) uid: Uid,
     pub(crate) log: String,
@@ -90,9 +93,10 @@ pub(crate) struct Registry {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     resources: Resources,
+    texts: Texts,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct File {
     format: u32,
     topics: Vec<Entry>,
@@ -136,7 +140,7 @@ impl Registry {
                 read_file(&bytes[..read]).map_err(corrupt)?
             }
         };
-        Ok(Self { disk, path, resources })
+        Ok(Self { disk, path, resources, texts: Texts::default() })
     }
 
     /// What there is.
@@ -152,8 +156,8 @@ impl Registry {
     ) -> Result<T, PubsubError> {
         let mut resources = self.resources.clone();
         let answer = change(&mut resources)?;
-        let bytes = write_file(&resources)?;
-        write_atomically(&*self.disk, &self.path, &bytes).map_err(|error| {
+        let text = self.texts.file(&resources)?;
+        write_atomically(&*self.disk, &self.path, text.as_bytes()).map_err(|error| {
             PubsubError::unavailable(format!("cannot write {}: {error}", self.path.display()))
         })?;
         self.resources = resources;
@@ -161,41 +165,33 @@ impl Registry {
     }
 }
 
-fn write_file(resources: &Resources) -> Result<Vec<u8>, PubsubError> {
-    let topics = resources.topics.values().map(|record| {
-        let (log, resource) = (record.log.clone(), to_json(&record.resource)?);
-        Ok(Entry { uid: None, log, start: None, last_used_micros: None, progress: None, resource })
-    });
-    let subscriptions = resources.subscriptions.values().map(|record| {
-        let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
-        let (start, last_used_micros) = (record.start, record.last_used.map(|time| time.0));
-        let resource = to_json(&record.resource)?;
-        Ok(Entry { uid, log, start, last_used_micros, progress: None, resource })
-    });
-    let snapshots = resources.snapshots.values().map(|record| {
-        let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
-        let mut progress = Vec::new();
-        write_progress(&mut progress, &record.progress);
-        Ok(Entry {
-            uid,
-            log,
-            start: None,
-            last_used_micros: None,
-            progress: Some(STANDARD.encode(progress)),
-            resource: to_json(&record.resource)?,
-        })
-    });
-    let file = File {
-        format: FORMAT,
-        topics: topics.collect::<Result<_, PubsubError>>()?,
-        subscriptions: subscriptions.collect::<Result<_, PubsubError>>()?,
-        snapshots: snapshots.collect::<Result<_, PubsubError>>()?,
-        schemas: resources.schemas.values().flatten().map(to_json).collect::<Result<_, PubsubError>>()?,
-    };
-    let mut bytes =
-        serde_json::to_vec_pretty(&file).map_err(|error| PubsubError::internal(error.to_string()))?;
-    bytes.push(b'\n');
-    Ok(bytes)
+fn topic_text(record: &TopicRecord) -> Result<String, PubsubError> {
+    let (log, resource) = (record.log.clone(), to_json(&record.resource)?);
+    text(&Entry { uid: None, log, start: None, last_used_micros: None, progress: None, resource })
+}
+
+fn subscription_text(record: &SubscriptionRecord) -> Result<String, PubsubError> {
+    let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
+    let (start, last_used_micros) = (record.start, record.last_used.map(|time| time.0));
+    let resource = to_json(&record.resource)?;
+    text(&Entry { uid, log, start, last_used_micros, progress: None, resource })
+}
+
+fn snapshot_text(record: &SnapshotRecord) -> Result<String, PubsubError> {
+    let (uid, log) = (Some(format!("{:016x}", record.uid)), record.log.clone());
+    let mut progress = Vec::new();
+    write_progress(&mut progress, &record.progress);
+    let (progress, resource) = (Some(STANDARD.encode(progress)), to_json(&record.resource)?);
+    text(&Entry { uid, log, start: None, last_used_micros: None, progress, resource })
+}
+
+fn schema_text(revisions: &[v1::Schema]) -> Result<String, PubsubError> {
+    let texts = revisions.iter().map(|revision| text(&to_json(revision)?));
+    Ok(texts.collect::<Result<Vec<_>, _>>()?.join(",\n"))
+}
+
+fn text(value: &impl Serialize) -> Result<String, PubsubError> {
+    serde_json::to_string(value).map_err(|error| PubsubError::internal(error.to_string()))
 }
 
 fn read_file(bytes: &[u8]) -> Result<Resources, String> {
@@ -290,5 +286,45 @@ mod tests {
         let snapshot = &registry.resources().snapshots[&name(Kind::Snapshot, "snap")];
         assert_eq!((snapshot.uid, &snapshot.progress), (u64::MAX, &progress));
         assert_eq!(registry.resources().topics[&name(Kind::Topic, "top")].log, "p~top");
+    }
+
+    /// Scenario: records are added, changed and removed one after the other, and a change fails in between.
+    /// Guarantees: the file says what there is after each, as one that is written by somebody who has not
+    /// written the records before.
+    #[test]
+    fn what_was_written_before_is_written_as_it_is_now() {
+        let disk = SimDisk::new(2);
+        let open = || Registry::open(Arc::new(disk.process()), Path::new("pubsub")).unwrap();
+        let mut registry = open();
+        let id = |number: usize| Name::new(Kind::Topic, "p", &format!("top-{number}"));
+        let record = |number: usize, label: &str| {
+            let labels = [("label".to_owned(), label.to_owned())].into();
+            let resource = v1::Topic { name: id(number).to_string(), labels, ..v1::Topic::default() };
+            TopicRecord { log: format!("log-{number}"), resource }
+        };
+        let schema = |revision_id: &str| v1::Schema {
+            name: Name::new(Kind::Schema, "p", "schema").to_string(),
+            revision_id: revision_id.to_owned(),
+            ..v1::Schema::default()
+        };
+        for step in 0..6 {
+            if step == 3 {
+                disk.fail_next_syncs(1);
+            }
+            let changed = registry.change(|resources| {
+                resources.topics.insert(id(step), record(step, "new"));
+                resources.topics.insert(id(0), record(0, &format!("step-{step}")));
+                resources.topics.remove(&id(step.wrapping_sub(2)));
+                let revisions = resources.schemas.entry(Name::new(Kind::Schema, "p", "schema")).or_default();
+                revisions.push(schema(&format!("{step:08x}")));
+                Ok(())
+            });
+            assert_eq!(changed.is_err(), step == 3);
+            let read = open();
+            assert_eq!(read.resources().topics, registry.resources().topics, "step {step}");
+            assert_eq!(read.resources().schemas, registry.resources().schemas, "step {step}");
+            let fresh = Texts::default().file(registry.resources()).unwrap();
+            assert_eq!(registry.texts.file(&registry.resources).unwrap(), fresh, "step {step}");
+        }
     }
 }
