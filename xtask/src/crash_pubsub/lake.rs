@@ -284,15 +284,15 @@ mod tests {
         // One whose reply was lost.
         found.0[0].insert(10, 1);
         assert_eq!(found.judge(&promised), [""; 0]);
-        for table in 0..TABLES.len() {
+        for (table, name) in TABLES.iter().enumerate() {
             for offset in [2, 3, 5, 10] {
                 let (mut more, promised) = right();
                 let count = if offset == 10 { 2 } else { 1 };
                 *more.0[table].entry(offset).or_insert(0) += count;
-                assert_eq!(more.judge(&promised).len(), 1, "{} {offset}", TABLES[table]);
+                assert_eq!(more.judge(&promised).len(), 1, "{name} {offset}");
                 let (mut less, promised) = right();
                 if less.0[table].remove(&offset).is_some() {
-                    assert_eq!(less.judge(&promised).len(), 1, "{} {offset}", TABLES[table]);
+                    assert_eq!(less.judge(&promised).len(), 1, "{name} {offset}");
                 }
             }
         }
