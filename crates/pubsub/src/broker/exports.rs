@@ -176,8 +176,7 @@ impl Broker {
 
     /// A table goes on where its own position is: what is open here before that would be in no table.
     fn must_not_be_behind(&self, subscription: &Subscription, to: &Settings) -> Result<(), PubsubError> {
-        let exporter = self.config.exports.exporter();
-        let position = exporter.and_then(|exporter| exporter.position(&subscription.name.to_string()));
+        let position = self.written_up_to(subscription);
         // A table that it has just come to says so with its first commit only.
         let here = subscription.progress_floor().max(position.map_or(0, |position| position.0));
         match self.written(subscription, to)? {
@@ -190,12 +189,17 @@ impl Broker {
         }
     }
 
+    /// How far a BigQuery subscription is written by a pipeline that is there.
+    pub(super) fn written_up_to(&self, subscription: &Subscription) -> Option<Offset> {
+        subscription.settings().export.as_ref()?;
+        self.config.exports.exporter()?.position(&subscription.name.to_string())
+    }
+
     /// What is written is done with.
     pub(super) fn follow_export(&self, subscription: &Subscription) {
-        if let (Some(exporter), true) =
-            (self.config.exports.exporter(), subscription.settings().export.is_some())
-            && let Some(position) = exporter.position(&subscription.name.to_string())
-        {
+        if let Some(position) = self.written_up_to(subscription) {
+            // It is in use, though nothing may be published for a long time.
+            subscription.touch();
             // Nobody waits: what is lost in a crash, the table says again.
             drop(subscription.done_before(position));
         }

@@ -45,6 +45,7 @@ impl Broker {
         let idle = now.since(subscription.last_used());
         let expires_after = subscription.settings().expires_after;
         now.since(self.opened_at) > precision
+            && self.written_up_to(subscription).is_none()
             && expires_after.is_some_and(|after| idle > after.saturating_add(precision))
     }
 

@@ -331,7 +331,7 @@ impl Subscription {
 
     /// Changes the machine. What has to be durable is handed to the ack log, in order; `None` when nothing
     /// has to be.
-    fn change<T>(&self, change: impl FnOnce(&mut Machine, Moment) -> T) -> (T, Option<Commit>) {
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Machine, Moment) -> T) -> (T, Option<Commit>) {
         let now = self.clock.now();
         let mut machine = lock(&self.machine);
         let answer = change(&mut machine, now);

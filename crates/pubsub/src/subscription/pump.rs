@@ -15,6 +15,8 @@ use crate::topics::Topics;
 
 /// Dead letters that are forwarded together.
 const FORWARD_MESSAGES_MAX: usize = 100;
+/// Bytes of them; a larger single one goes alone.
+const FORWARD_BYTES_MAX: usize = 8 << 20;
 /// How long to wait after forwarding failed.
 const FORWARD_PAUSE: Duration = Duration::from_secs(5);
 /// A wait that is longer than any timer.
@@ -101,9 +103,11 @@ impl Subscription {
         Ok(())
     }
 
-    fn dead_letters(&self) -> Result<Vec<(u64, NewMessage)>, PubsubError> {
+    /// The oldest dead letters, as they are forwarded together.
+    pub(crate) fn dead_letters(&self) -> Result<Vec<(u64, NewMessage)>, PubsubError> {
         let dead = lock(&self.machine).dead(FORWARD_MESSAGES_MAX);
         let mut letters = Vec::with_capacity(dead.len());
+        let mut bytes = 0;
         for (offset, attempts) in dead {
             let limit = ReadLimit { messages_max: 1, bytes_max: 1, end: Some(Offset(offset + 1)) };
             let batch = match self.topic.read(Offset(offset), limit) {
@@ -114,6 +118,10 @@ impl Subscription {
                 }
                 Err(error) => return Err(PubsubError::unavailable(error.to_string())),
             };
+            bytes += batch.size_bytes();
+            if bytes > FORWARD_BYTES_MAX && !letters.is_empty() {
+                break;
+            }
             if !batch.is_empty() {
                 letters.push((offset, self.dead_letter(&batch, attempts)));
             }

@@ -1,8 +1,9 @@
 //! Dead-letter topics that are not there, or not any more.
 
+use millrace_model::{Offset, Source as _};
 use tonic::Code;
 
-use super::{Rig, SUBSCRIPTION, TOPIC, has_one_message, refused, subscription, texts};
+use super::{Rig, SUBSCRIPTION, TOPIC, WAIT_MAX, has_one_message, refused, subscription, texts};
 use crate::proto::v1;
 
 const DEAD: &str = "projects/p/topics/dead";
@@ -65,4 +66,31 @@ fn dead_letters_wait_for_their_topic_and_then_go_on() {
         has_one_message(&dead);
         assert_eq!(texts(&rig.pull_late()), ["later"], "its key goes on");
     }
+}
+
+/// Scenario: large messages are dead letters while their topic is not there.
+/// Guarantees: as many go together as fit into a piece, so that neither memory nor the topic's queue is full of
+/// them; a larger one goes alone.
+#[test]
+fn large_dead_letters_go_in_pieces() {
+    let rig = Rig::new();
+    rig.topic(TOPIC);
+    rig.topic(DEAD);
+    rig.subscription(|own| own.dead_letter_policy = policy(DEAD));
+    rig.broker.delete_topic(DEAD).unwrap();
+    for megabytes in [9, 3, 3, 3] {
+        rig.publish(TOPIC, 0, &[&"x".repeat(megabytes << 20)]);
+        rig.fail_first(5);
+    }
+    let subscription = rig.broker.subscription(SUBSCRIPTION).unwrap();
+    let sizes = || -> Vec<usize> {
+        let letters = subscription.dead_letters().unwrap();
+        letters.iter().map(|(_, letter)| letter.data.len() >> 20).collect()
+    };
+    assert_eq!(sizes(), [9]);
+    subscription.change(|machine, _| machine.forwarded(0));
+    assert_eq!(sizes(), [3, 3]);
+    rig.topic(DEAD);
+    let dead = rig.log.topic("p~dead").unwrap();
+    assert_eq!(dead.wait(Offset(2), WAIT_MAX), Offset(3));
 }
