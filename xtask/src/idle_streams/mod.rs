@@ -7,7 +7,7 @@ mod streams;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
@@ -27,8 +27,8 @@ const SOFT_LIMIT: u64 = 1_024;
 const FILES_NEEDED: u64 = 5_000;
 /// How long idleness is measured.
 const IDLE_TIME: Duration = Duration::from_secs(5);
-/// How long the server may take to see that streams have ended.
-const CLOSING_LIMIT: Duration = Duration::from_secs(60);
+/// How long the server may take to count streams that were opened or have ended.
+const COUNTING_LIMIT: Duration = Duration::from_secs(60);
 
 /// What `cargo xtask idle-streams` takes.
 #[derive(clap::Args)]
@@ -69,8 +69,7 @@ fn idle(runtime: &Runtime, server: &Server, address: &str, count: usize) -> Resu
     let (before, started) = (megabytes()?, Instant::now());
     let mut streams = runtime.block_on(Streams::open(address, &subscriptions, count))?;
     let opened = started.elapsed();
-    let open = server.api().metric("millrace_pubsub_streams")?;
-    ensure!(open == count as f64, "the server counts {open} streams, not {count}");
+    until_there_are(server, count)?;
 
     let cpu = children::cpu_seconds(server.pid())?;
     wait::pause(IDLE_TIME);
@@ -82,10 +81,7 @@ fn idle(runtime: &Runtime, server: &Server, address: &str, count: usize) -> Resu
     runtime.block_on(streams.deliver(&subscriptions))?;
     let delivered = delivering.elapsed();
     runtime.block_on(streams.end())?;
-    let closed = wait::until(CLOSING_LIMIT, Duration::from_millis(50), || {
-        server.api().metric("millrace_pubsub_streams").ok().filter(|open| *open == 0.0)
-    });
-    closed.context("the server still counts streams after all have ended")?;
+    until_there_are(server, 0)?;
     println!(
         "idle-streams: {count} streams over {} connections opened in {:.1} s; {before:.0} MB before, {after:.0} MB with \
          them ({:.1} KB each), {:.1} % of a core idle; {TOPICS} messages delivered to {} subscriptions in {:.0} ms; \
@@ -98,6 +94,15 @@ fn idle(runtime: &Runtime, server: &Server, address: &str, count: usize) -> Resu
         delivered.as_secs_f64() * 1e3,
     );
     Ok(())
+}
+
+/// Waits until the server counts so many streams: it does a moment after the client knows.
+fn until_there_are(server: &Server, count: usize) -> Result<()> {
+    let counted = || server.api().metric("millrace_pubsub_streams");
+    let done = wait::until(COUNTING_LIMIT, Duration::from_millis(50), || {
+        counted().ok().filter(|open| *open == count as f64)
+    });
+    done.map(drop).with_context(|| format!("the server counts {:?} streams, not {count}", counted()))
 }
 
 fn topic(number: usize) -> String {
