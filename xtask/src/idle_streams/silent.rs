@@ -10,21 +10,16 @@ use super::message;
 use crate::pubsub::Clients;
 use crate::server::Server;
 
-/// More than `server.connections_max` is by default.
-const CONNECTIONS: usize = 4_200;
+/// More than the port takes, and few enough that they are all open before the first one loses its place.
+const CONNECTIONS: usize = 100;
 /// Bounds a failure only: the server gives a silent connection ten seconds.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Half of what the server gives a silent connection.
-const OPENING_LIMIT: Duration = Duration::from_secs(5);
-
 /// Opens more of them than the port takes, and publishes behind them.
 pub fn run(runtime: &Runtime, server: &Server, address: &str, topic: &str) -> Result<()> {
-    let opening = Instant::now();
     let mut silent = Vec::with_capacity(CONNECTIONS);
     for number in 0..CONNECTIONS {
         silent.push(TcpStream::connect(address).with_context(|| format!("connection {number}"))?);
     }
-    let opening = opening.elapsed();
     ensure!(server.api().ready(), "the other ports do not answer while one is full");
     let started = Instant::now();
     runtime.block_on(async {
@@ -36,15 +31,13 @@ pub fn run(runtime: &Runtime, server: &Server, address: &str, topic: &str) -> Re
     let waited = started.elapsed();
     let metric = |name: &str| server.api().metric(name);
     let put_off = metric("millrace_connections_put_off_total")?;
-    // On a machine so busy that this took as long as the server waits, they may never have been open at once.
-    ensure!(put_off > 0.0 || opening > OPENING_LIMIT, "no metric says that connections waited");
+    ensure!(put_off > 0.0, "no metric says that connections waited");
     let closed = metric("millrace_connections_silent_total")?;
     ensure!(closed > 0.0, "no metric says that silent connections were closed");
     ensure!(metric("millrace_accept_errors_total")? == 0.0, "connections could not be accepted");
     println!(
-        "idle-streams: behind {CONNECTIONS} silent connections, opened in {:.1} s, a client was answered after {:.1} s ({put_off} waited, \
+        "idle-streams: behind {CONNECTIONS} silent connections a client was answered after {:.1} s ({put_off} waited, \
          {closed} were closed so far)",
-        opening.as_secs_f64(),
         waited.as_secs_f64()
     );
     Ok(())
