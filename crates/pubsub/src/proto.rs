@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, ReflectMessage};
 use serde_json::Value;
+use serde_path_to_error::Track;
 
 pub(crate) use googleapis_tonic_google_pubsub_v1::google::pubsub::v1;
 
@@ -72,12 +73,20 @@ pub(crate) fn to_json<M: Named>(message: &M) -> Result<Value, PubsubError> {
     json.map_err(|error| PubsubError::internal(format!("{} cannot be written as JSON: {error}", M::NAME)))
 }
 
-/// A message from JSON.
+/// A message from JSON. What is wrong is told with its place.
 pub(crate) fn from_json<M: Named>(json: Value) -> Result<M, PubsubError> {
     let descriptor = descriptor(M::NAME)?;
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let message = DynamicMessage::deserialize_with_options(descriptor, json, &options)
-        .map_err(|error| PubsubError::invalid(format!("Invalid JSON payload received. {error}")))?;
+    let mut track = Track::new();
+    let json = serde_path_to_error::Deserializer::new(json, &mut track);
+    let message = DynamicMessage::deserialize_with_options(descriptor, json, &options);
+    let message = message.map_err(|error| {
+        let at = match track.path().to_string().as_str() {
+            "." => String::new(),
+            path => format!("{path}: "),
+        };
+        PubsubError::invalid(format!("Invalid JSON payload received. {at}{error}"))
+    })?;
     from_dynamic(&message)
 }
 
@@ -126,11 +135,16 @@ mod tests {
         let publish: v1::PublishRequest =
             from_json(json!({"messages": [{"data": "aGVsbG8=", "orderingKey": "k"}]})).unwrap();
         assert_eq!(publish.messages[0].data.as_ref(), b"hello");
-        for bad in
-            [json!({"ackDeadline": 1}), json!({"labels": 3}), json!({"ackDeadlineSeconds": "x"}), json!([])]
-        {
+        for (bad, place) in [
+            (json!({"ackDeadline": 1}), "ackDeadline"),
+            (json!({"labels": 3}), "labels: "),
+            (json!({"ackDeadlineSeconds": "x"}), "ackDeadlineSeconds: "),
+            (json!({"retryPolicy": {"minimumBackoff": "x"}}), "retryPolicy.minimumBackoff: "),
+            (json!([]), "received. invalid type"),
+        ] {
             let error = from_json::<v1::Subscription>(bad.clone()).unwrap_err();
             assert_eq!(error.code(), tonic::Code::InvalidArgument, "{bad}");
+            assert!(error.to_string().contains(place), "{error}");
         }
     }
 
