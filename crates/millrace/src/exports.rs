@@ -16,7 +16,7 @@ use millrace_pubsub::{Export, ExportFault, ExportRecord, Exporter, export_record
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::node::Node;
-use crate::pipelines::{ExportPlan, Slot};
+use crate::pipelines::{ExportPlan, Slot, must_not_double};
 use crate::plan::{self, TablePlan};
 
 /// The pipelines of a server's BigQuery subscriptions.
@@ -96,7 +96,11 @@ impl Exports {
 
 impl Exporter for Exports {
     fn check(&self, export: &Export) -> Result<(), ExportFault> {
-        self.plan(export).map(|_| ())
+        let plan = self.plan(export)?;
+        // One that is declared is open.
+        let Some(table) = self.node.tables().get(&export.table) else { return Ok(()) };
+        let is_new = must_not_double(table.as_ref(), &export.topic, &plan.limits.name);
+        is_new.map_err(|error| ExportFault::PermissionDenied(format!("{error:#}")))
     }
 
     fn written(&self, export: &Export) -> Result<Option<Offset>, ExportFault> {
@@ -116,7 +120,12 @@ impl Exporter for Exports {
     }
 
     fn open(&self, export: Export) {
-        if self.opened().get(&export.subscription).is_some_and(Result::is_ok) {
+        let open = self.opened().get(&export.subscription).and_then(|slot| slot.clone().ok());
+        if let Some(slot) = open {
+            if slot.managed.pipeline().is_err() {
+                // Its state says why, if it cannot be started this time either.
+                let _ = slot.managed.resume();
+            }
             return;
         }
         let opened = self.plan(&export).and_then(|plan| {

@@ -22,6 +22,8 @@ table = "TABLE"
 schema_text = '''[{"name": "data", "type": "STRING"}]'''
 "#;
 
+const COLUMNS: &str = "schema_text = '[{\"name\": \"data\", \"type\": \"STRING\"}]'\n";
+
 fn started(config: &str) -> Millrace {
     let mut millrace = Millrace::configured(config);
     millrace.start();
@@ -59,7 +61,7 @@ fn state(millrace: &Millrace) -> String {
 /// Guarantees: the second one is refused and named the first one; no message has a second row.
 #[test]
 fn a_pipeline_and_a_subscription_do_not_write_one_after_the_other() {
-    let millrace = started(&format!("{TABLE}\n[[topic]]\nname = \"orders\"\n"));
+    let mut millrace = started(&format!("{TABLE}\n[[topic]]\nname = \"orders\"\n"));
     subscribe(&millrace, "to-lake", "lake.raw");
     publish(&millrace, r#"{"data": "one"}"#);
     wait_for(&millrace, "SELECT COUNT(*) FROM lake.raw", 1);
@@ -78,6 +80,13 @@ fn a_pipeline_and_a_subscription_do_not_write_one_after_the_other() {
     let create = ["subscription", "create", "second", "--topic", "orders", "--bigquery-table", "lake.own"];
     let said = refused(&millrace, &create);
     assert!(said.contains("pipeline own writes"), "{said}");
+    // Neither when it does not write any more.
+    let tables = with("lake.elsewhere") + "\n[[table]]\nname = \"lake.own\"\n" + COLUMNS;
+    millrace.stop();
+    millrace.write("millrace.toml", tables.as_bytes());
+    millrace.start();
+    let said = refused(&millrace, &create);
+    assert!(said.contains("pipeline own has written"), "{said}");
     assert_eq!(millrace.number("SELECT COUNT(*) FROM lake.raw"), 1);
     millrace.audit();
 }

@@ -8,6 +8,7 @@ use millrace_table::{DeadLetter, LetterMessage, dead_letters};
 use serde::{Deserialize, Serialize};
 
 use super::signature::{ClassId, signature};
+use super::{ReplayError, Stop};
 use crate::{Scan, Sink, SinkError};
 
 /// Most classes that are told apart; what is beyond counts under [`Classes::others`].
@@ -158,9 +159,13 @@ pub(super) fn select(
     selection: &Selection,
     attempts_max: i64,
     messages_max: usize,
-) -> Result<Selected, SinkError> {
+    stop: &Stop,
+) -> Result<Selected, ReplayError> {
     let mut selected = Selected::default();
     each(sink, topic, selection.range(end), &FACTS, &mut |letter| {
+        if stop.is_asked() {
+            return false;
+        }
         let Some(offset) = letter.offset().filter(|_| selection.takes(letter)) else { return true };
         if letter.attempts() >= attempts_max {
             selected.exhausted += 1;
@@ -173,7 +178,8 @@ pub(super) fn select(
         }
         true
     })?;
-    Ok(selected)
+    // Whoever asked waits for it, and nothing may be begun on what was found so far.
+    if stop.is_asked() { Err(ReplayError::Stopped) } else { Ok(selected) }
 }
 
 /// Whole dead letters by offset.

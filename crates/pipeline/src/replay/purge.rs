@@ -39,7 +39,7 @@ impl Replayer {
         }
         let (end, messages) = (self.settled(topic)?, self.limits.messages_max);
         let sink = self.dead_letters.as_ref();
-        let selected = letters::select(sink, topic, end, selection, i64::MAX, messages)?;
+        let selected = letters::select(sink, topic, end, selection, i64::MAX, messages, stop)?;
         let mut report = PurgeReport { purged: 0, beyond: selected.beyond };
         let offsets: Vec<_> = selected.offsets.into_iter().collect();
         for some in offsets.chunks(PURGE_MESSAGES_MAX) {

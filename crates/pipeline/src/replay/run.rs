@@ -62,7 +62,7 @@ impl Replayer {
         // Tried before anything is written down: a UDF that cannot be had must not become a job.
         let version = self.version(transforms)?;
         let (rows, dead) = (self.rows_stand(topic)?, self.dead_stand(topic)?);
-        let selected = self.select(topic, selection)?;
+        let selected = self.select(topic, selection, stop)?;
         let mut report = ReplayReport {
             exhausted: selected.exhausted,
             beyond: selected.beyond,
@@ -101,10 +101,11 @@ impl Replayer {
         &self,
         topic: TopicId,
         selection: &Selection,
+        stop: &Stop,
     ) -> Result<letters::Selected, ReplayError> {
         let (attempts, messages) = (self.limits.attempts_max, self.limits.messages_max);
         let end = self.settled(topic)?;
-        Ok(letters::select(self.dead_letters.as_ref(), topic, end, selection, attempts, messages)?)
+        letters::select(self.dead_letters.as_ref(), topic, end, selection, attempts, messages, stop)
     }
 
     pub(super) fn version(&self, transforms: Arc<dyn TransformFactory>) -> Result<Version, ReplayError> {

@@ -89,7 +89,7 @@ impl Replayer {
     ) -> Result<Trial, ReplayError> {
         let version = self.version(transforms)?;
         let mut bench = Bench::new(topic, Arc::clone(&self.spec), version)?;
-        let selected = self.select(topic, selection)?;
+        let selected = self.select(topic, selection, stop)?;
         let mut trial = Trial { exhausted: selected.exhausted, beyond: selected.beyond, ..Trial::default() };
         let mut tables = Tables::default();
         let offsets: Vec<_> = selected.offsets.into_iter().collect();

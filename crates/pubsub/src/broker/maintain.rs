@@ -1,6 +1,7 @@
 //! What is done now and then: the log is told how far subscriptions are, and what nobody wants any more
 //! goes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millrace_model::{Micros, Source as _};
@@ -14,6 +15,7 @@ impl Broker {
     /// deletes subscriptions and snapshots that have expired. Called every few seconds, from a thread that
     /// may block.
     pub fn maintain(&self, now: Micros) {
+        self.note_jumps(now);
         self.retry_exports();
         for subscription in self.all_subscriptions() {
             self.follow_export(&subscription);
@@ -39,12 +41,21 @@ impl Broker {
         self.publish_gauges(now);
     }
 
-    /// Whether nobody has used a subscription for as long as it lives then.
+    /// A clock that jumps is that of a machine that was suspended, or was wrong when the server started:
+    /// subscribers could not be there meanwhile.
+    fn note_jumps(&self, now: Micros) {
+        let before = Micros(self.looked_at.swap(now.0, Ordering::Relaxed));
+        if now.since(before).max(before.since(now)) > Duration::from_secs(LAST_USED_SECONDS) {
+            self.awake_since.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody has used a subscription for as long as it lives then, though there was an hour to.
     fn is_forgotten(&self, subscription: &Subscription, now: Micros) -> bool {
         let precision = Duration::from_secs(LAST_USED_SECONDS);
         let idle = now.since(subscription.last_used());
         let expires_after = subscription.settings().expires_after;
-        now.since(self.opened_at) > precision
+        now.since(Micros(self.awake_since.load(Ordering::Relaxed))) > precision
             && self.written_up_to(subscription).is_none()
             && expires_after.is_some_and(|after| idle > after.saturating_add(precision))
     }

@@ -12,7 +12,7 @@ mod tests;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use millrace_log::CursorConfig;
@@ -51,6 +51,10 @@ pub struct Broker {
     acks: Arc<AckLog>,
     clock: Clock,
     opened_at: Micros,
+    /// When maintenance last looked, in microseconds since 1970 UTC.
+    looked_at: AtomicI64,
+    /// Since when subscribers could be there: the start, or the last jump of the clock.
+    awake_since: AtomicI64,
     /// Tells ack ids of this life of the process from those of earlier ones.
     epoch: u32,
     holders: AtomicU64,

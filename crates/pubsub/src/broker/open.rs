@@ -57,6 +57,7 @@ impl Broker {
         let requests = Arc::new(Semaphore::new(config.requests_in_flight_max));
         let bodies = Budget::new(config.in_flight_bytes_max);
         let push = PushClient::new(config.push_requests_max);
+        let opened_at = Micros::now();
         let broker = Arc::new(Self {
             config,
             topics,
@@ -64,7 +65,9 @@ impl Broker {
             subscriptions: RwLock::new(HashMap::new()),
             acks: Arc::new(acks),
             clock: Clock::start(),
-            opened_at: Micros::now(),
+            opened_at,
+            looked_at: opened_at.0.into(),
+            awake_since: opened_at.0.into(),
             epoch: low_half(random()?),
             holders: std::sync::atomic::AtomicU64::new(0),
             streams,

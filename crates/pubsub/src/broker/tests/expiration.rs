@@ -37,6 +37,13 @@ impl Rig {
         });
     }
 
+    /// Maintenance for a bit more than an hour, so that nobody was away because of a jump of the clock.
+    fn maintain_until(&self, end: Micros) {
+        for before in [HOUR + 60, HOUR / 2, 0] {
+            self.broker.maintain(after(end, -before));
+        }
+    }
+
     fn names(&self) -> Vec<String> {
         self.broker.figures().into_iter().map(|one| one.name).collect()
     }
@@ -54,7 +61,7 @@ fn a_forgotten_subscription_is_deleted_in_time() {
     .unwrap();
     let now = Micros::now();
     let deleted = |days, hours| {
-        let counts = Counts::of(|| rig.broker.maintain(after(now, days * DAY + hours * HOUR)));
+        let counts = Counts::of(|| rig.maintain_until(after(now, days * DAY + hours * HOUR)));
         counts.get("millrace_pubsub_resources_expired_total")
     };
     assert_eq!((deleted(0, 0), deleted(2, 0), deleted(2, 2), deleted(2, 2)), (0, 0, 1, 0));
@@ -79,15 +86,15 @@ fn a_restart_does_not_begin_the_time_anew() {
     let rig = rig.restart();
     assert!(rig.pull_from(USED).is_empty());
     let now = Micros::now();
-    rig.broker.maintain(after(now, 10 * DAY));
+    rig.maintain_until(after(now, 10 * DAY));
     assert_eq!(rig.names().len(), 3);
-    rig.broker.maintain(after(now, 12 * DAY));
+    rig.maintain_until(after(now, 12 * DAY));
     assert_eq!(rig.names(), [FOR_EVER, USED]);
     // What is known of the use is on the disk, too.
     let rig = rig.restart();
-    rig.broker.maintain(after(now, 30 * DAY));
+    rig.maintain_until(after(now, 30 * DAY));
     assert_eq!(rig.names(), [FOR_EVER, USED]);
-    rig.broker.maintain(after(now, 32 * DAY));
+    rig.maintain_until(after(now, 32 * DAY));
     assert_eq!(rig.names(), [FOR_EVER]);
 }
 
@@ -106,6 +113,20 @@ fn a_server_that_was_down_long_waits_for_its_subscribers() {
     assert_eq!(texts(&rig.pull_from(USED)), ["a"]);
     rig.broker.maintain(after(now, HOUR + 60));
     assert_eq!(rig.names(), [FOR_EVER, USED]);
+}
+
+/// Scenario: the machine is suspended for longer than subscriptions live.
+/// Guarantees: they are there for an hour after it wakes.
+#[test]
+fn a_machine_that_slept_long_waits_for_its_subscribers() {
+    let rig = Rig::new();
+    rig.three_subscriptions();
+    let woken = after(Micros::now(), 40 * DAY);
+    rig.broker.maintain(woken);
+    rig.broker.maintain(after(woken, HOUR - 60));
+    assert_eq!(rig.names().len(), 3);
+    rig.broker.maintain(after(woken, HOUR + 60));
+    assert_eq!(rig.names(), [FOR_EVER]);
 }
 
 /// Scenario: the list of an earlier version, which does not say when subscriptions were last used; then use of

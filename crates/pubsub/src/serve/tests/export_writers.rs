@@ -144,17 +144,17 @@ async fn what_a_crash_left_of_a_detached_one_holds_nothing() {
 /// Guarantees: one that is written stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_is_written_is_in_use() {
-    let days = |days: i64| Micros(Micros::now().0 + days * 86_400_000_000);
+    let after = |days: i64, minutes: i64| Micros(Micros::now().0 + (days * 1_440 + minutes) * 60_000_000);
     let tables = Arc::new(Tables::default());
     let server = Server::on(SimDisk::new(11), with(&tables));
     server.topic(TOPIC).await;
     let own = subscription(|own| own.bigquery_config = config("local.lake.missing"));
     *tables.declared.lock().unwrap() = Some("lake.missing".to_owned());
     server.subscriber().create_subscription(own).await.unwrap();
-    server.broker.maintain(days(32));
+    [0, 40, 80].iter().for_each(|minutes| server.broker.maintain(after(32, *minutes)));
     assert_eq!(server.broker.figures().len(), 1);
     *tables.declared.lock().unwrap() = None;
     tables.open.lock().unwrap().clear();
-    server.broker.maintain(days(64));
+    [0, 40, 80].iter().for_each(|minutes| server.broker.maintain(after(64, *minutes)));
     assert!(server.broker.figures().is_empty());
 }
