@@ -206,3 +206,34 @@ fn seeks_to_snapshots_and_times() {
     assert!(refused(&millrace, &["subscription", "seek", "work", "--snapshot", "between"]).contains(whole));
     assert!(refused(&millrace, &["subscription", "seek", "work"]).contains("--time"));
 }
+
+/// Scenario: whole names of other kinds of resources, and names with letters that mean something in a path.
+/// Guarantees: nothing else is made or deleted, and the rule is told.
+#[test]
+fn a_name_means_what_it_says() {
+    let millrace = Millrace::started();
+    millrace.ok(&["topic", "create", "orders"]);
+    millrace.ok(&["subscription", "create", "orders-sub", "--topic", "orders"]);
+    for (command, name) in [
+        ("topic", "projects/local/subscriptions/orders-sub"),
+        ("subscription", "projects/local/topics/orders"),
+    ] {
+        let said = refused(&millrace, &[command, "delete", name]);
+        assert!(said.contains("or whole: projects/PROJECT/"), "{said}");
+    }
+    for name in ["orders#old", "orders?x=1", "orders old", "orders:publish"] {
+        let said = refused(&millrace, &["topic", "create", name]);
+        assert!(said.contains("a name holds letters"), "{name}: {said}");
+        refused(&millrace, &["topic", "delete", name]);
+    }
+    assert_eq!(
+        row(&millrace, &["topic", "list"], "projects/local/topics/orders")["name"],
+        "projects/local/topics/orders"
+    );
+    row(&millrace, &["subscription", "list"], "projects/local/subscriptions/orders-sub");
+    let said = refused(
+        &millrace,
+        &["subscription", "create", "late", "--topic", "orders", "--ack-deadline-seconds", "-5"],
+    );
+    assert!(said.contains("-5") && !said.contains("tip"), "{said}");
+}

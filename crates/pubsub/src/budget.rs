@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 use tonic::Status;
 
 /// The bytes that all requests together may take.
@@ -52,15 +54,18 @@ impl Drop for Reservation {
     }
 }
 
-/// A body whose bytes are reserved as they come.
+/// A body whose bytes are reserved as they come, and which must have come in time: a request has a place, and
+/// who sends no more of it would keep that for ever.
 pub(crate) struct Counted {
     body: Body,
     reservation: Arc<Reservation>,
+    limit: Duration,
+    ends: Pin<Box<Sleep>>,
 }
 
 impl Counted {
-    pub(crate) fn new(body: Body, reservation: Arc<Reservation>) -> Self {
-        Self { body, reservation }
+    pub(crate) fn new(body: Body, reservation: Arc<Reservation>, limit: Duration) -> Self {
+        Self { body, reservation, limit, ends: Box::pin(tokio::time::sleep(limit)) }
     }
 
     /// The body, with bytes that are not reserved: for who throws them away.
@@ -77,9 +82,12 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
-            return Poll::Ready(None);
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            ready!(self.ends.as_mut().poll(context));
+            metrics::counter!("millrace_pubsub_refused_total", "reason" => "body_time").increment(1);
+            return Poll::Ready(Some(Err(Box::new(late(self.limit)))));
         };
+        let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame?;
         let bytes = frame.data_ref().map_or(0, Bytes::len);
         if !self.reservation.take(bytes) {
@@ -96,6 +104,11 @@ impl http_body::Body for Counted {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn late(limit: Duration) -> Status {
+    let seconds = limit.as_secs_f64();
+    Status::deadline_exceeded(format!("the request's body did not come within {seconds} seconds"))
 }
 
 fn exhausted() -> Status {

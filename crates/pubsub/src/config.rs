@@ -34,6 +34,8 @@ pub struct PubsubConfig {
     pub requests_in_flight_max: usize,
     /// Most bytes of request bodies in hand.
     pub in_flight_bytes_max: usize,
+    /// How long a request's body may take to come; streams, which send when they like, excepted.
+    pub body_read_timeout: Duration,
     /// Most open streams.
     pub streams_max: usize,
     /// Most messages of one subscription that are pushed at once.
@@ -61,6 +63,7 @@ impl PubsubConfig {
             resources_max: 10_000,
             requests_in_flight_max: 1_024,
             in_flight_bytes_max: 256 << 20,
+            body_read_timeout: Duration::from_secs(30),
             streams_max: 20_000,
             push_messages_max: 100,
             push_requests_max: 1_000,

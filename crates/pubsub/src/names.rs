@@ -42,6 +42,11 @@ impl Name {
     /// Reads a name of one kind.
     pub(crate) fn parse(kind: Kind, text: &str) -> Result<Self, PubsubError> {
         let word = kind.word();
+        if text.is_empty() {
+            return Err(PubsubError::invalid(format!(
+                "a name is missing: give one of the form projects/PROJECT/{word}/ID"
+            )));
+        }
         let mut parts = text.split('/');
         let (first, project, second, id, end) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next());

@@ -64,6 +64,8 @@ fn what_is_no_row() {
         ("12", "it is a number"),
         ("\"{}\"", "it is a string"),
         ("true", "it is a boolean"),
+        ("no json", "expected a value at byte 0"),
+        ("true story", "it is a boolean"),
         ("{\"id\": 1} x", "there is more text behind the value at byte 10"),
         ("{\"id\": 1}{\"id\": 2}", "there is more text behind the value at byte 9"),
         ("{\"id\": 1,}", "expected a field name in double quotes at byte 9"),

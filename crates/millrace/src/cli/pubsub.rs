@@ -106,7 +106,7 @@ pub struct CreateSubscription {
     #[arg(long)]
     pub topic: String,
     /// How long a subscriber has to ack, 10 to 600.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, allow_negative_numbers = true)]
     pub ack_deadline_seconds: u32,
     /// Only messages whose attributes pass, for instance: attributes.kind = "a".
     #[arg(long)]

@@ -121,20 +121,27 @@ fn client(config: &Config) -> Result<Client> {
     Client::new(config, &base)
 }
 
-/// The whole name of a resource.
+/// The whole name of a resource of a kind.
 fn whole(config: &Config, kind: &str, name: &str) -> Result<String> {
-    if name.starts_with("projects/") {
-        return Ok(name.to_owned());
+    let parts: Vec<_> = name.split('/').collect();
+    match parts[..] {
+        [id] => Ok(format!("projects/{}/{kind}/{id}", config.project)),
+        ["projects", _, of_kind, _] if of_kind == kind => Ok(name.to_owned()),
+        _ => bail!("{name:?} must be an id, or whole: projects/PROJECT/{kind}/ID"),
     }
-    if name.contains('/') {
-        bail!("{name:?} must be an id, or whole: projects/PROJECT/{kind}/ID");
-    }
-    Ok(format!("projects/{}/{kind}/{name}", config.project))
 }
 
-/// A resource's path in the API; ids may hold a percent sign.
+/// A resource's path in the API. What a name must not hold is for the server to say.
 fn path(name: &str) -> String {
-    format!("/v1/{}", name.replace('%', "%25"))
+    let mut path = "/v1/".to_owned();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
 }
 
 fn list(client: &Client, project: &str, kind: &str) -> Result<Vec<Value>> {

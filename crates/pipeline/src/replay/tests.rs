@@ -321,12 +321,23 @@ fn one_replay_takes_no_more_than_its_limit_and_stops_when_asked() {
     let world = World { limits: ReplayLimits { messages_max: 6, ..world.limits }, ..world };
     let report = world.replay(|_| Fate::Write).unwrap();
     assert_eq!((report.selected, report.beyond), (6, 14));
-    let stopped = Stop::new();
-    stopped.ask();
+    let stopped: &'static Stop = Box::leak(Box::new(Stop::new()));
+    let asks = FakeTransforms::new("", |_| {
+        stopped.ask();
+        Fate::Write
+    });
     let all = Selection::default();
-    let outcome =
-        world.replayer().replay(TOPIC, &all, "new".to_owned(), FakeTransforms::new("", thirds), &stopped);
-    assert!(matches!(outcome, Err(ReplayError::Stopped)));
+    let outcome = world.replayer().replay(TOPIC, &all, "new".to_owned(), asks, stopped);
+    assert!(matches!(outcome, Err(ReplayError::Stopped)), "{outcome:?}");
+    // Whoever comes once it is to stop begins nothing that somebody would have to go on with.
+    let before = world.store.load().unwrap();
+    assert!(before.is_some());
+    world.store.clear().unwrap();
+    let late = FakeTransforms::new("", thirds);
+    let outcome = world.replayer().replay(TOPIC, &all, "new".to_owned(), late, stopped);
+    assert!(matches!(outcome, Err(ReplayError::Stopped)), "{outcome:?}");
+    assert_eq!(world.store.load().unwrap(), None);
+    world.store.save(&before.unwrap()).unwrap();
     assert_eq!(world.resume(|_| Fate::Write).unwrap().unwrap().written, 6);
     world.balanced();
 }

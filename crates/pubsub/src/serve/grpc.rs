@@ -31,7 +31,8 @@ pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
     let Ok(_place) = places.try_acquire() else { return too_many().into_http() };
     let reservation = server.broker.bodies.reserve();
     let counted = Arc::clone(&reservation);
-    let request = request.map(|body| Body::new(Counted::new(body, counted)));
+    let limit = server.broker.config.body_read_timeout;
+    let request = request.map(|body| Body::new(Counted::new(body, counted, limit)));
     let response = (method.grpc)(Arc::clone(&server.broker), request).await;
     let code =
         response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));

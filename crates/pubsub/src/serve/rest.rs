@@ -52,7 +52,7 @@ pub(super) async fn handle(server: &Arc<Server>, request: Request) -> Response {
     let reservation = server.broker.bodies.reserve();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (head, body) = request.into_parts();
-    let body = Counted::new(body, Arc::clone(&reservation));
+    let body = Counted::new(body, Arc::clone(&reservation), server.broker.config.body_read_timeout);
     let answer = match read(&head.headers, body, &query, (method.body_field, field), name).await {
         Ok(json) => (method.rest)(Arc::clone(&server.broker), json).await.map_err(Status::from),
         Err(status) => Err(status),
@@ -76,8 +76,11 @@ async fn read(
     let bytes = match Limited::new(&mut body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) => {
-            read_off(body.into_inner()).await;
-            return Err(body_error(&*error));
+            let status = body_error(&*error);
+            if status.code() == Code::InvalidArgument {
+                read_off(body.into_inner()).await;
+            }
+            return Err(status);
         }
     };
     message(headers, &bytes, query, fields, name)
@@ -129,6 +132,9 @@ pub(crate) fn message(
             json.insert(key, Value::String(value));
         }
     }
+    if let Some(Value::String(mask)) = json.get_mut("updateMask") {
+        *mask = lower_camel(mask);
+    }
     match field.split_once('.') {
         None => {
             json.insert(field.to_owned(), Value::String(name));
@@ -142,6 +148,19 @@ pub(crate) fn message(
         }
     }
     Ok(Value::Object(json))
+}
+
+/// A field mask as JSON has it, also where it names fields as protobuf does.
+fn lower_camel(mask: &str) -> String {
+    let mut camel = String::with_capacity(mask.len());
+    let mut letters = mask.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '_' => camel.extend(letters.next().map(|next| next.to_ascii_uppercase())),
+            other => camel.push(other),
+        }
+    }
+    camel
 }
 
 fn body_error(error: &(dyn std::error::Error + 'static)) -> Status {

@@ -22,7 +22,7 @@ impl ExportSettings {
         resource: &mut v1::Subscription,
         config: &PubsubConfig,
     ) -> Result<Option<Self>, PubsubError> {
-        resource.bigquery_config.take_if(|own| own.table.is_empty());
+        resource.bigquery_config.take_if(|own| *own == v1::BigQueryConfig::default());
         let pushes = resource.push_config.as_ref().is_some_and(|push| !push.push_endpoint.is_empty());
         let excludes = [
             (resource.enable_exactly_once_delivery, "enable_exactly_once_delivery"),

@@ -100,7 +100,7 @@ pub(crate) struct Parts {
 }
 
 /// What a list of subscriptions shows beside the resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     /// Messages that are not done with.
     pub(crate) backlog_messages: u64,
@@ -277,6 +277,9 @@ impl Subscription {
 
     /// Its figures now.
     pub(crate) fn figures(&self, now: Micros) -> Figures {
+        if *self.state.borrow() == Use::Detached {
+            return Figures::default();
+        }
         let end = self.topic.bounds().end.0;
         let (open, first, leased) = {
             let machine = lock(&self.machine);

@@ -104,6 +104,22 @@ async fn where_it_goes_on_is_asked_of_the_table() {
     assert_eq!(tables.calls(), ["open lake.more from 2"]);
 }
 
+/// Scenario: a `bigquery_config` that names no table, and one that says nothing at all.
+/// Guarantees: the first is refused, since messages would be kept for nobody; the second is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_names_its_table() {
+    let tables = Arc::new(Tables::default());
+    let server = Server::on(SimDisk::new(11), with(&tables));
+    server.topic(TOPIC).await;
+    let mut subscriber = server.subscriber();
+    let refused = subscriber.create_subscription(subscription(|own| own.bigquery_config = config(""))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("bigquery_config.table"), "{}", refused.message());
+    let none = subscription(|own| own.bigquery_config = Some(v1::BigQueryConfig::default()));
+    assert_eq!(subscriber.create_subscription(none).await.unwrap().into_inner().bigquery_config, None);
+}
+
 /// Scenario: dead letters would go to the subscription's own topic.
 /// Guarantees: it is refused: each would be a dead letter again.
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,30 @@ async fn server(change: impl FnOnce(&mut crate::PubsubConfig)) -> Server {
     server
 }
 
+/// Scenario: more clients than there are places begin a request over REST and over gRPC, and send no more of it.
+/// Guarantees: each is told so after a while, and the places are free again.
+#[tokio::test]
+async fn who_sends_no_more_loses_the_place() {
+    let limit = Duration::from_millis(200);
+    let server =
+        server(|config| (config.requests_in_flight_max, config.body_read_timeout) = (2, limit)).await;
+    let stalled = |path: &str, kind: &str, begun: &'static [u8]| {
+        let begun = futures::stream::once(async move { Ok::<_, std::io::Error>(Bytes::from_static(begun)) });
+        let body = Body::from_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
+        let request = http::Request::post(path).header("content-type", kind).header("te", "trailers");
+        server.broker.router().oneshot(request.body(body).unwrap())
+    };
+    let rest = stalled(PUBLISH, "application/json", b"{");
+    let grpc = stalled("/google.pubsub.v1.Publisher/Publish", "application/grpc", &[0, 0, 0, 1, 0, 1]);
+    let (rest, grpc) = tokio::join!(rest, grpc);
+    assert_eq!(rest.unwrap().status(), 504);
+    let grpc = grpc.unwrap();
+    assert_eq!(grpc.headers()["grpc-status"], "4", "{:?}", grpc.headers());
+    assert!(grpc.headers()["grpc-message"].to_str().unwrap().contains("body"), "{:?}", grpc.headers());
+    let (status, _) = server.rest("POST", PUBLISH, Some(serde_json::from_str(BODY).unwrap())).await;
+    assert_eq!(status, 200);
+}
+
 /// A request whose body stays open until it is told to end.
 struct Held {
     end: oneshot::Sender<()>,

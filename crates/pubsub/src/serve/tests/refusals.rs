@@ -338,3 +338,17 @@ async fn rest_requests_that_are_none() {
         assert!(error["message"].as_str().unwrap().contains(text), "{verb} {path} {body}: {answer}");
     }
 }
+
+/// Scenario: an update whose mask names a field as protobuf and as JSON does.
+/// Guarantees: both are taken.
+#[tokio::test]
+async fn a_field_mask_may_be_in_either_case() {
+    let server = Server::start();
+    server.topic(TOPIC).await;
+    server.subscription(|_| {}).await;
+    for (mask, seconds) in [("ack_deadline_seconds", 20), ("ackDeadlineSeconds", 30)] {
+        let body = json!({"subscription": {"ackDeadlineSeconds": seconds}, "updateMask": mask});
+        let (status, shown) = server.rest("PATCH", "/v1/projects/p/subscriptions/sub", Some(body)).await;
+        assert_eq!((status, &shown["ackDeadlineSeconds"]), (200, &json!(seconds)), "{shown}");
+    }
+}
