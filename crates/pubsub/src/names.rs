@@ -44,7 +44,7 @@ impl Name {
         let word = kind.word();
         if text.is_empty() {
             return Err(PubsubError::invalid(format!(
-                "a name is missing: give one of the form projects/PROJECT/{word}/ID"
+                "a name is missing: it must have the form projects/PROJECT/{word}/ID"
             )));
         }
         let mut parts = text.split('/');

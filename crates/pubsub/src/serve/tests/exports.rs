@@ -301,7 +301,7 @@ async fn changes_go_on_from_where_it_was() {
     tables.write_up_to(2);
     subscriber.update_subscription(another()).await.unwrap();
     assert_eq!(tables.calls(), ["close lake.rows at 2", "open lake.more from 2"]);
-    for change in [None, config("")] {
+    for change in [None, Some(v1::BigQueryConfig::default())] {
         let cleared = update(&["bigquery_config"], move |own| own.bigquery_config = change);
         let error = subscriber.update_subscription(cleared).await.unwrap_err();
         assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
