@@ -53,8 +53,8 @@ pub fn run(arguments: &ClientsArguments) -> Result<()> {
     server.stop()
 }
 
-/// Runs a script of clients against the server on loopback.
-fn script(interpreter: &Path, name: &str, port_and_more: &[&str]) -> Result<()> {
+/// Runs a script of clients against a server on loopback.
+pub fn script(interpreter: &Path, name: &str, port_and_more: &[&str]) -> Result<()> {
     let done = Command::new(interpreter)
         .arg(workspace::root().join(name))
         .arg("127.0.0.1")

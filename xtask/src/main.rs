@@ -12,6 +12,7 @@ mod crash_test;
 mod demo;
 mod deps;
 mod disk_full;
+mod emulator;
 mod fuzz;
 mod idle_streams;
 mod machine;
@@ -59,8 +60,10 @@ enum Chore {
     DiskFull(disk_full::DiskFullArguments),
     /// Let an independent Delta reader read a table that a real run made
     Readers(readers::ReadersArguments),
-    /// Let psql, psycopg and SQLAlchemy use the Postgres port of a real run
+    /// Let psql, psycopg and SQLAlchemy use the Postgres port of a real run, and Google's clients its Pub/Sub port
     Clients(clients::ClientsArguments),
+    /// Let the same clients use Google's own Pub/Sub emulator, where gcloud has it
+    Emulator(emulator::EmulatorArguments),
     /// Try what libFuzzer makes up on the parsers of what strangers send
     Fuzz(fuzz::FuzzArguments),
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Chore::DiskFull(arguments) => disk_full::run(&arguments),
         Chore::Readers(arguments) => readers::run(&arguments),
         Chore::Clients(arguments) => clients::run(&arguments),
+        Chore::Emulator(arguments) => emulator::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {

@@ -294,8 +294,10 @@ fn put_row(
                 Kind::String => "a string",
                 Kind::Array | Kind::Object => "an array",
             };
-            // The first letter alone does not make it one.
-            reader.skip_value().map_err(Fault::in_row)?;
+            // The first letter alone does not make it a word of JSON.
+            if matches!(other, Kind::Null | Kind::Bool) {
+                reader.skip_value().map_err(Fault::in_row)?;
+            }
             return Err(Fault::new(ErrorClass::InvalidJson, format!("it is {kind}")));
         }
     }
