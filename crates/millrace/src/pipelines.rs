@@ -182,8 +182,10 @@ impl Pipelines {
     pub fn must_be_free(&self, name: &str, topic: &str, table: &str) -> Result<()> {
         let slots = self.all();
         let other = slots.iter().find(|slot| {
-            let is_exported = [name, &slot.name].iter().any(|name| name.starts_with(plan::EXPORT_PREFIX));
-            is_exported && slot.name != name && slot.topic == topic && slot.table == table
+            is_one_exported(name, &slot.name)
+                && slot.name != name
+                && slot.topic == topic
+                && slot.table == table
         });
         match other.map(|slot| &slot.name) {
             None => Ok(()),
@@ -330,6 +332,11 @@ impl Pipelines {
     }
 }
 
+/// Whether one of two pipelines, by name, is a BigQuery subscription's.
+fn is_one_exported(one: &str, other: &str) -> bool {
+    [one, other].iter().any(|name| name.starts_with(plan::EXPORT_PREFIX))
+}
+
 /// A BigQuery subscription's pipeline and another one never write the messages of one topic to one table,
 /// also not one after the other: neither goes on where the other was. One that is ahead of the other already
 /// doubles nothing any more.
@@ -342,10 +349,7 @@ pub fn must_not_double(rows: &dyn Sink, topic: &Topic, name: &str) -> Result<()>
     if others.values().all(|other| own >= Some(*other)) {
         return Ok(());
     }
-    let other = others.keys().find(|other| {
-        let is_exported = [name, other.as_str()].iter().any(|name| name.starts_with(plan::EXPORT_PREFIX));
-        is_exported && *other != name
-    });
+    let other = others.keys().find(|other| is_one_exported(name, other) && *other != name);
     match other {
         None => Ok(()),
         Some(other) => bail!(

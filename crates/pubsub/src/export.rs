@@ -7,15 +7,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use millrace_log::Topic;
-use millrace_model::{AttributeBlock, MessageBatch, MessageView, NewMessage, Offset};
+use millrace_model::{MessageBatch, Offset};
 
+use crate::dead_letter::dead_letter;
 use crate::error::PubsubError;
 use crate::filter::Filter;
 use crate::names::Name;
 use crate::proto::v1;
 use crate::proto::v1::big_query_config::State;
 use crate::publish::refusal;
-use crate::subscription::{ExportSettings, timestamp};
+use crate::subscription::ExportSettings;
 use crate::topics::Topics;
 
 /// Writes the messages of BigQuery subscriptions to tables. Calls may block, and come one after the other
@@ -141,7 +142,9 @@ impl DeadLetterTopic {
         batch: &MessageBatch,
         failed: impl Iterator<Item = (usize, &'a str)>,
     ) -> Result<(), PubsubError> {
-        let letters: Vec<_> = failed.map(|(message, reason)| self.letter(batch, message, reason)).collect();
+        let letters: Vec<_> = failed
+            .map(|(message, reason)| dead_letter(batch, message, &self.subscription, 1, Some(reason)))
+            .collect();
         let count = letters.len() as u64;
         let forwarded = self
             .topics
@@ -153,31 +156,6 @@ impl DeadLetterTopic {
         };
         metrics::counter!(metric, "subscription" => self.subscription.to_string()).increment(count);
         forwarded.map(|_| ())
-    }
-
-    fn letter(&self, batch: &MessageBatch, message: usize, reason: &str) -> NewMessage {
-        let MessageView { publish_time, attributes, ordering_key, .. } = batch.get(message);
-        let mut end = reason.len().min(millrace_model::limits::ATTRIBUTE_VALUE_BYTES_MAX);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
-        let extra = [
-            ("CloudPubSubDeadLetterSourceDeliveryCount", "1".to_owned()),
-            ("CloudPubSubDeadLetterSourceDeliveryErrorMessage", reason[..end].to_owned()),
-            ("CloudPubSubDeadLetterSourceSubscription", self.subscription.id.clone()),
-            ("CloudPubSubDeadLetterSourceSubscriptionProject", self.subscription.project.clone()),
-            ("CloudPubSubDeadLetterSourceTopicPublishTime", timestamp(publish_time).to_string()),
-        ];
-        let own = attributes.clone().filter(|(key, _)| extra.iter().all(|(other, _)| key != other));
-        let all = own.chain(extra.iter().map(|(key, value)| (*key, value.as_str())));
-        // A message that has as many attributes as may be goes as it was.
-        let packed = AttributeBlock::pack(all).or_else(|_| AttributeBlock::pack(attributes));
-        NewMessage {
-            data: batch.data(message),
-            attributes: packed.unwrap_or_default(),
-            ordering_key: bytes::Bytes::copy_from_slice(ordering_key),
-            dedup_key: None,
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod acklog;
 mod broker;
 mod budget;
 mod config;
+mod dead_letter;
 mod error;
 mod export;
 mod filter;

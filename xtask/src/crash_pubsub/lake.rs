@@ -183,9 +183,7 @@ pub fn audit(launch: &Launch) -> Result<()> {
     let report: Value =
         serde_json::from_str(&text).with_context(|| format!("audit ended with {status}: {text}"))?;
     let pipelines = report["pipelines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let exports = pipelines
-        .iter()
-        .filter(|pipeline| pipeline["pipeline"].as_str().is_some_and(|name| name.starts_with("bigquery~")));
+    let exports = pipelines.iter().filter(|pipeline| is_exported(&pipeline["pipeline"]));
     if !status.success() || report["balanced"] != true || exports.count() < 3 {
         bail!("the audit does not balance, or not all BigQuery subscriptions are in it ({status}): {text}");
     }
@@ -199,13 +197,16 @@ pub fn configure(directory: &Path, launch: Launch) -> Result<Launch> {
     Ok(Launch { config: Some(path), ..launch })
 }
 
+/// Whether a pipeline of that name is a BigQuery subscription's.
+fn is_exported(name: &Value) -> bool {
+    name.as_str().is_some_and(|name| name.starts_with("bigquery~"))
+}
+
 fn wait_written(api: &Api, end: u64) -> Result<()> {
     let done = wait::until(WRITTEN_LIMIT, Duration::from_millis(50), || {
         let status = api.status().ok()?;
         let pipelines = status["pipelines"].as_array()?;
-        let mut exports = pipelines
-            .iter()
-            .filter(|pipeline| pipeline["name"].as_str().is_some_and(|name| name.starts_with("bigquery~")));
+        let mut exports = pipelines.iter().filter(|pipeline| is_exported(&pipeline["name"]));
         exports.all(|pipeline| number(&pipeline["next_offset"]) >= Some(end)).then_some(())
     });
     done.with_context(|| format!("BigQuery subscriptions have not come to offset {end}: {:?}", api.status()))

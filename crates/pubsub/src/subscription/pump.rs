@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use millrace_model::{AttributeBlock, MessageBatch, MessageView, NewMessage, Offset, ReadLimit, Source as _};
+use millrace_model::{NewMessage, Offset, ReadLimit, Source as _};
 
-use super::fetch::timestamp;
 use super::{Subscription, Use, micros};
+use crate::dead_letter::dead_letter;
 use crate::error::PubsubError;
 use crate::publish::refusal;
 use crate::sync::lock;
@@ -123,31 +123,9 @@ impl Subscription {
                 break;
             }
             if !batch.is_empty() {
-                letters.push((offset, self.dead_letter(&batch, attempts)));
+                letters.push((offset, dead_letter(&batch, 0, &self.name, attempts, None)));
             }
         }
         Ok(letters)
-    }
-
-    /// A message as it goes to the dead-letter topic: as it was, with where it comes from
-    /// (<https://cloud.google.com/pubsub/docs/handling-failures#dead_letter_topic>).
-    fn dead_letter(&self, batch: &MessageBatch, attempts: u32) -> NewMessage {
-        let MessageView { publish_time, attributes, ordering_key, .. } = batch.get(0);
-        let extra = [
-            ("CloudPubSubDeadLetterSourceDeliveryCount", attempts.to_string()),
-            ("CloudPubSubDeadLetterSourceSubscription", self.name.id.clone()),
-            ("CloudPubSubDeadLetterSourceSubscriptionProject", self.name.project.clone()),
-            ("CloudPubSubDeadLetterSourceTopicPublishTime", timestamp(publish_time).to_string()),
-        ];
-        let own = attributes.clone().filter(|(key, _)| extra.iter().all(|(other, _)| key != other));
-        let all = own.chain(extra.iter().map(|(key, value)| (*key, value.as_str())));
-        // A message that has as many attributes as may be goes as it was.
-        let packed = AttributeBlock::pack(all).or_else(|_| AttributeBlock::pack(attributes));
-        NewMessage {
-            data: batch.data(0),
-            attributes: packed.unwrap_or_default(),
-            ordering_key: bytes::Bytes::copy_from_slice(ordering_key),
-            dedup_key: None,
-        }
     }
 }
